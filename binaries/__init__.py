@@ -1,0 +1,1 @@
+"""Runs: absl binaries that hold the decisions of one run."""

@@ -1,0 +1,1 @@
+"""Learning processes: models, client work and aggregation composed into federated computations."""

@@ -1,0 +1,1 @@
+"""Robust aggregation rules: pure functions [n, d] -> [d], one rule a file."""

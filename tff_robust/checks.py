@@ -1,0 +1,79 @@
+"""Every validation message: name, value, what is allowed, what to do.
+
+Free of TensorFlow, so that bad flags are refused before anything heavy is imported.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def known_name(argument: str, value: str, known: Iterable[str]) -> str:
+  """Returns `value` if it is among `known`, else raises with the nearest known name."""
+  names = sorted(known)
+  if value in names:
+    return value
+  nearest = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
+  hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
+  raise ValueError(f'{argument}={value!r} is not known; choose one of: {", ".join(names)}.{hint}')
+
+
+def positive(argument: str, value: float) -> None:
+  """Raises unless `value` is a finite number above zero."""
+  if not (math.isfinite(value) and value > 0):
+    raise ValueError(f'{argument}={value} must be a finite number above 0.')
+
+
+def nonnegative(argument: str, value: float) -> None:
+  """Raises unless `value` is a finite number of at least zero."""
+  if not (math.isfinite(value) and value >= 0):
+    raise ValueError(f'{argument}={value} must be a finite number of at least 0.')
+
+
+def at_least(argument: str, value: float, minimum: float) -> None:
+  """Raises unless `value >= minimum`."""
+  if not value >= minimum:
+    raise ValueError(f'{argument}={value} must be at least {minimum}.')
+
+
+def in_open_unit_interval(argument: str, value: float) -> None:
+  """Raises unless 0 < value < 1."""
+  if not 0 < value < 1:
+    raise ValueError(f'{argument}={value} must lie strictly between 0 and 1.')
+
+
+def enough_clients(rule: str, num_clients: int, max_byzantine: int, required: int) -> None:
+  """Raises when `rule` is not defined for so many declared Byzantine clients.
+
+  Args:
+    rule: Registry name of the rule.
+    num_clients: Clients of a round, n.
+    max_byzantine: Declared Byzantine clients, f.
+    required: The smallest n for which the rule is defined at this f.
+  """
+  if max_byzantine < 0:
+    raise ValueError(f'max_byzantine={max_byzantine} must be at least 0 for aggregator {rule!r}.')
+  if num_clients < required:
+    raise ValueError(
+      f'aggregator {rule!r} with max_byzantine={max_byzantine} needs at least {required} clients'
+      f' a round, but clients_per_round={num_clients}; lower max_byzantine or raise'
+      ' clients_per_round.'
+    )
+
+
+def no_unread_options(kind: str, name: str, given: Iterable[str], reads: Iterable[str]) -> None:
+  """Raises when an option was given that the chosen rule or attack does not read."""
+  readable = sorted(reads)
+  for option in given:
+    if option not in readable:
+      reads_text = ', '.join(readable) if readable else 'no options'
+      raise ValueError(
+        f'{option} has no effect with {kind} {name!r}, which reads: {reads_text}; leave it out.'
+      )
+
+
+def rank_two(argument: str, shape: Any) -> None:
+  """Raises unless a static shape has rank 2 (`[clients, coordinates]`)."""
+  if shape.rank is not None and shape.rank != 2:
+    raise ValueError(f'{argument} has shape {shape}; it must be [clients, coordinates].')

@@ -1,0 +1,1 @@
+"""Thin TFF adapters that lift rules into aggregation factories."""

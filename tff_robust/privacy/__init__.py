@@ -1,0 +1,1 @@
+"""Differential privacy: mechanisms on TF Privacy, per-example gradients, accounting."""

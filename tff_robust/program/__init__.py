@@ -1,0 +1,1 @@
+"""The program around a process: loop, releases, checkpoints, progress."""

@@ -1,0 +1,1 @@
+"""Certificates: what a rule withstands, computed without training."""

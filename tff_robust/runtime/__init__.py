@@ -1,0 +1,1 @@
+"""Execution contexts in which TFF computations run."""

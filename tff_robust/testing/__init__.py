@@ -1,0 +1,1 @@
+"""Contracts and toy problems for testing rules and attacks, shipped for users."""
