@@ -11,7 +11,7 @@ import tensorflow as tf
 
 # float32 [n, d], one row a client. A rule gives the same aggregate in any row order.
 Updates: TypeAlias = tf.Tensor
-# float32 [n], nonnegative: the number of examples behind each row. Only rules that are means read it.
+# float32 [n], nonnegative: the number of examples behind each row. Only means read it.
 Weights: TypeAlias = tf.Tensor
 # float32 [d]
 Aggregate: TypeAlias = tf.Tensor
