@@ -73,6 +73,17 @@ def no_unread_options(kind: str, name: str, given: Iterable[str], reads: Iterabl
       )
 
 
+def only_with(argument: str, value: Any, choice: str, needed: str, chooser: str) -> None:
+  """Raises unless `argument` is given exactly when `chooser` is `needed`."""
+  if choice == needed and value is None:
+    raise ValueError(f'{chooser}={choice!r} needs {argument}.')
+  if choice != needed and value is not None:
+    raise ValueError(
+      f'{argument}={value} has no effect with {chooser}={choice!r}; leave it out or take'
+      f' {chooser}={needed!r}.'
+    )
+
+
 def rank_two(argument: str, shape: Any) -> None:
   """Raises unless a static shape has rank 2 (`[clients, coordinates]`)."""
   if shape.rank is not None and shape.rank != 2:

@@ -35,7 +35,8 @@ def host_generator(run_seed: int, purpose: Purpose, *indices: int) -> np.random.
     *indices: Nonnegative integers that tell draws of one purpose apart, for example
       the round.
   """
-  return np.random.Generator(np.random.PCG64([run_seed, int(purpose), *indices]))
+  sequence = np.random.SeedSequence(run_seed, spawn_key=(int(purpose), *indices))
+  return np.random.Generator(np.random.PCG64(sequence))
 
 
 def tensor_seed(run_seed: int) -> np.ndarray:

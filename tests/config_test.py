@@ -1,0 +1,131 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tff_robust import config
+
+
+def experiment(**sections):
+  sections.setdefault('training', config.TrainingConfig(num_rounds=3))
+  return config.ExperimentConfig(seed=1, **sections)
+
+
+def krum(max_byzantine=11, **options):
+  return config.AggregationConfig(
+    aggregator='krum', options={'max_byzantine': max_byzantine, **options}
+  )
+
+
+def test_json_round_trip_restores_the_same_configuration():
+  original = experiment(
+    data=config.DataConfig(
+      dataset='mnist', data_dir='d', partition='dirichlet', dirichlet_alpha=0.3
+    ),
+    aggregation=krum(),
+    attack=config.AttackConfig(
+      attack='inner_product_manipulation',
+      options={'attack_epsilon': 0.1},
+      num_byzantine=11,
+      start=4,
+    ),
+    privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.1),
+  )
+  text = json.dumps(original.to_json())
+  assert config.ExperimentConfig.from_json(json.loads(text)) == original
+
+
+def test_defaults_depend_on_the_algorithm():
+  averaging = config.TrainingConfig(num_rounds=1)
+  assert (averaging.local_epochs, averaging.client_learning_rate) == (1, 0.05)
+  assert averaging.server_learning_rate == 1.0
+  gradient = config.TrainingConfig(num_rounds=1, algorithm='fed_sgd')
+  assert (gradient.local_epochs, gradient.client_learning_rate) == (None, None)
+  assert gradient.server_learning_rate == 0.05
+
+
+@pytest.mark.parametrize(
+  ('make', 'words'),
+  [
+    (lambda: experiment(aggregation=krum(12)), ['krum', 'max_byzantine=12', '27', '=25']),
+    (lambda: krum(-1), ['max_byzantine=-1', 'at least 0']),
+    (lambda: krum(11, num_selected=3), ['num_selected', 'no effect', 'krum', 'max_byzantine']),
+    (lambda: config.AggregationConfig(aggregator='krum'), ['krum', 'needs max_byzantine']),
+    (lambda: config.AggregationConfig(aggregator='krun'), ['krun', "Did you mean 'krum'"]),
+    (lambda: config.DataConfig(dataset='minst'), ["Did you mean 'mnist'"]),
+    (lambda: config.DataConfig(data_dir='x'), ['data_dir', 'no effect', 'digits']),
+    (lambda: config.DataConfig(partition='dirichlet'), ['needs dirichlet_alpha']),
+    (lambda: config.DataConfig(dirichlet_alpha=1.0), ['dirichlet_alpha=1.0', 'no effect']),
+    (lambda: config.TrainingConfig(num_rounds=1, model='xie_bn'), ['batch normalisation', "'xie'"]),
+    (lambda: config.TrainingConfig(), ['exactly one']),
+    (lambda: config.TrainingConfig(num_rounds=1, num_server_epochs=1), ['exactly one']),
+    (
+      lambda: config.TrainingConfig(num_rounds=1, algorithm='fed_sgd', local_epochs=2),
+      ['local_epochs=2', 'no effect'],
+    ),
+    (
+      lambda: config.TrainingConfig(num_rounds=1, client_learning_rate=-1.0),
+      ['client_learning_rate=-1.0', 'above 0'],
+    ),
+    (lambda: config.PrivacyConfig(l2_norm_clip=0.0, noise_multiplier=1.0), ['l2_norm_clip=0.0']),
+    (lambda: config.PrivacyConfig(l2_norm_clip=1.0), ['needs noise_multiplier']),
+    (lambda: config.PrivacyConfig(noise_multiplier=1.0), ['no effect without l2_norm_clip']),
+    (lambda: config.PrivacyConfig(delta=1.0), ['delta=1.0']),
+    (lambda: config.AttackConfig(num_byzantine=3), ['num_byzantine', 'no effect', 'none']),
+    (
+      lambda: config.AttackConfig(attack='sign_flip', start=1.5, num_byzantine=1),
+      ['attack_start=1.5', 'server_epoch'],
+    ),
+    (
+      lambda: experiment(attack=config.AttackConfig(attack='sign_flip', num_byzantine=26)),
+      ['num_byzantine=26', 'clients_per_round=25'],
+    ),
+    (
+      lambda: experiment(training=config.TrainingConfig(num_rounds=1, clients_per_round=26)),
+      ['clients_per_round=26', 'num_clients=25'],
+    ),
+    (
+      lambda: experiment(
+        privacy=config.PrivacyConfig(
+          l2_norm_clip=1.0, noise_multiplier=1.0, amplification='poisson'
+        )
+      ),
+      ['privacy_amplification', 'shuffled'],
+    ),
+    (
+      lambda: experiment(
+        attack=config.AttackConfig(attack='sign_flip', num_byzantine=1, byzantine_dp_noise=True)
+      ),
+      ['byzantine_dp_noise=True', 'no effect'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          aggregator='multi_krum', options={'max_byzantine': 11, 'num_selected': 15}
+        )
+      ),
+      ['num_selected=15', '14'],
+    ),
+  ],
+)
+def test_impossible_configurations_are_refused_in_one_sentence(make, words):
+  with pytest.raises(ValueError) as error:
+    make()
+  message = str(error.value)
+  assert '\n' not in message
+  for word in words:
+    assert word in message
+
+
+def test_smallest_cohort_at_which_krum_is_defined_is_accepted():
+  assert experiment(aggregation=krum(11)).aggregation.options == {'max_byzantine': 11}
+
+
+def test_configuration_and_registry_import_no_tensorflow():
+  code = (
+    'import sys; from tff_robust import checks, config, registry, seeds;'
+    'print(sorted(m for m in sys.modules if m.startswith("tensorflow")))'
+  )
+  output = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert output.stdout.strip() == '[]'

@@ -1,0 +1,336 @@
+"""The decisions of one run as frozen plain values, checked against each other.
+
+Free of TensorFlow. A configuration is checked when it is made; what depends on the
+data (sizes of clients, server epochs in rounds) is checked by the program.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from tff_robust import checks, registry
+
+DATASETS = ('digits', 'mnist', 'fashion_mnist', 'cifar10')
+MODELS = ('logistic', 'mlp', 'small', 'literal', 'xie')
+PARTITIONS = ('iid', 'dirichlet', 'label_shards')
+ALGORITHMS = ('fed_sgd', 'fed_avg')
+BATCH_SAMPLINGS = ('shuffle', 'poisson')
+NO_ATTACK = 'none'
+KNOWLEDGE = ('honest_messages', 'honest_clean', 'own_messages', 'own_clean')
+PLACEMENTS = ('cohort', 'population')
+START_UNITS = ('round', 'server_epoch')
+CLIP_UNITS = ('example', 'minibatch_mean')
+NOISE_SCALES = ('sum_then_divide', 'on_mean', 'per_example_sum')
+NOISE_SOURCES = ('seeded', 'entropy')
+AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
+ACCOUNTANTS = ('pld', 'rdp')
+RUNTIMES = ('native', 'accelerated')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """What the clients hold.
+
+  Attributes:
+    dataset: One of `DATASETS`.
+    data_dir: Prepared TFDS folder, or None to let TFDS download.
+    num_clients: Clients in the population.
+    partition: One of `PARTITIONS`.
+    dirichlet_alpha: Concentration, for `partition='dirichlet'` only.
+    shards_per_client: Label shards a client gets, for `partition='label_shards'` only.
+    validation_fraction: Share of the training examples that the server holds out.
+  """
+
+  dataset: str = 'digits'
+  data_dir: str | None = None
+  num_clients: int = 25
+  partition: str = 'iid'
+  dirichlet_alpha: float | None = None
+  shards_per_client: int | None = None
+  validation_fraction: float = 0.1
+
+  def __post_init__(self) -> None:
+    checks.known_name('dataset', self.dataset, DATASETS)
+    checks.known_name('partition', self.partition, PARTITIONS)
+    checks.at_least('num_clients', self.num_clients, 1)
+    checks.in_open_unit_interval('validation_fraction', self.validation_fraction)
+    checks.only_with(
+      'dirichlet_alpha', self.dirichlet_alpha, self.partition, 'dirichlet', 'partition'
+    )
+    checks.only_with(
+      'shards_per_client', self.shards_per_client, self.partition, 'label_shards', 'partition'
+    )
+    if self.dirichlet_alpha is not None:
+      checks.positive('dirichlet_alpha', self.dirichlet_alpha)
+    if self.shards_per_client is not None:
+      checks.at_least('shards_per_client', self.shards_per_client, 1)
+    if self.dataset == 'digits' and self.data_dir is not None:
+      raise ValueError(
+        f"data_dir={self.data_dir!r} has no effect with dataset 'digits', which is embedded;"
+        ' leave it out.'
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+  """How the model is trained.
+
+  Attributes:
+    model: One of `MODELS`.
+    algorithm: 'fed_sgd' (a round is one minibatch gradient of each client) or 'fed_avg'
+      (a round is `local_epochs` of local SGD on each client).
+    clients_per_round: Size of a round's cohort.
+    num_rounds: Rounds, or None when `num_server_epochs` is given.
+    num_server_epochs: Length in passes over the training set, or None.
+    batch_size: Examples a minibatch; the expected size when it is a Poisson sample.
+    batch_sampling: One of `BATCH_SAMPLINGS`.
+    local_epochs: Passes of a client over its examples in one round ('fed_avg' only).
+    client_learning_rate: Of local SGD ('fed_avg' only).
+    server_learning_rate: Multiplies the aggregate; for 'fed_sgd' it is the learning rate.
+  """
+
+  model: str = 'small'
+  algorithm: str = 'fed_avg'
+  clients_per_round: int = 25
+  num_rounds: int | None = None
+  num_server_epochs: float | None = None
+  batch_size: int = 10
+  batch_sampling: str = 'shuffle'
+  local_epochs: int | None = None
+  client_learning_rate: float | None = None
+  server_learning_rate: float | None = None
+
+  def __post_init__(self) -> None:
+    if self.model.endswith('_bn'):
+      raise ValueError(
+        f'model={self.model!r} is refused: batch normalisation couples the examples of a batch,'
+        ' so per-example gradients and the privacy proof do not exist; take'
+        f' model={self.model.removesuffix("_bn")!r}.'
+      )
+    checks.known_name('model', self.model, MODELS)
+    checks.known_name('algorithm', self.algorithm, ALGORITHMS)
+    checks.known_name('batch_sampling', self.batch_sampling, BATCH_SAMPLINGS)
+    checks.at_least('clients_per_round', self.clients_per_round, 1)
+    checks.at_least('batch_size', self.batch_size, 1)
+    if (self.num_rounds is None) == (self.num_server_epochs is None):
+      raise ValueError(
+        f'num_rounds={self.num_rounds} and num_server_epochs={self.num_server_epochs}:'
+        ' give exactly one of the two.'
+      )
+    if self.num_rounds is not None:
+      checks.at_least('num_rounds', self.num_rounds, 1)
+    if self.num_server_epochs is not None:
+      checks.positive('num_server_epochs', self.num_server_epochs)
+    defaults: dict[str, float] = {'server_learning_rate': 0.05}
+    if self.algorithm == 'fed_avg':
+      defaults = {'local_epochs': 1, 'client_learning_rate': 0.05, 'server_learning_rate': 1.0}
+    for name in ('local_epochs', 'client_learning_rate', 'server_learning_rate'):
+      value = getattr(self, name)
+      if value is None and name in defaults:
+        object.__setattr__(self, name, defaults[name])
+      elif value is not None and name not in defaults:
+        raise ValueError(
+          f'{name}={value} has no effect with algorithm {self.algorithm!r}; leave it out or take'
+          " algorithm='fed_avg'."
+        )
+      elif value is not None:
+        checks.positive(name, value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AggregationConfig:
+  """How the server combines the updates.
+
+  Attributes:
+    aggregator: A name in `registry.AGGREGATORS`.
+    options: Every option that the rule reads, completed with its defaults.
+  """
+
+  aggregator: str = 'mean'
+  options: Mapping[str, registry.OptionValue] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self) -> None:
+    options = registry.complete_options(
+      'aggregator', registry.AGGREGATORS, self.aggregator, self.options
+    )
+    object.__setattr__(self, 'options', options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+  """Who lies, how, and what the liars know.
+
+  Attributes:
+    attack: A name in `registry.ATTACKS`, or 'none'.
+    options: Every option that the attack reads, completed with its defaults.
+    num_byzantine: Byzantine clients: of each cohort (`placement='cohort'`) or of the
+      population (`placement='population'`).
+    placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
+      compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
+      draws cohorts regardless of it.
+    knowledge: What the adversary sees; one of `KNOWLEDGE`.
+    start: When the attack begins, counted from 0 in `start_unit`.
+    start_unit: 'round' or 'server_epoch' (one pass over the training set).
+    byzantine_dp_noise: Whether Byzantine clients add the DP noise of an honest message to
+      what they send.
+  """
+
+  attack: str = NO_ATTACK
+  options: Mapping[str, registry.OptionValue] = dataclasses.field(default_factory=dict)
+  num_byzantine: int = 0
+  placement: str = 'cohort'
+  knowledge: str = 'honest_messages'
+  start: float = 0
+  start_unit: str = 'round'
+  byzantine_dp_noise: bool = False
+
+  def __post_init__(self) -> None:
+    checks.known_name('byzantine_placement', self.placement, PLACEMENTS)
+    checks.known_name('attack_knowledge', self.knowledge, KNOWLEDGE)
+    checks.known_name('attack_start_unit', self.start_unit, START_UNITS)
+    checks.nonnegative('attack_start', self.start)
+    checks.at_least('num_byzantine', self.num_byzantine, 0)
+    if self.start_unit == 'round' and self.start != int(self.start):
+      raise ValueError(
+        f'attack_start={self.start} must be a whole number of rounds; for fractions take'
+        " attack_start_unit='server_epoch'."
+      )
+    if self.attack == NO_ATTACK:
+      given: dict[str, Any] = dict(self.options)
+      if self.num_byzantine:
+        given['num_byzantine'] = self.num_byzantine
+      if self.byzantine_dp_noise:
+        given['byzantine_dp_noise'] = True
+      if self.start:
+        given['attack_start'] = self.start
+      checks.no_unread_options('attack', self.attack, given, ())
+    else:
+      checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
+      options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
+      object.__setattr__(self, 'options', options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrivacyConfig:
+  """The client-side mechanism. `l2_norm_clip=None` trains without differential privacy.
+
+  Attributes:
+    l2_norm_clip: Norm to which gradients are clipped, or None.
+    noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`.
+    clip_unit: What is clipped: each 'example' (DP-SGD), or the 'minibatch_mean' only.
+    noise_scale: Where the noise enters: 'sum_then_divide' (DP-SGD), 'on_mean' or
+      'per_example_sum'.
+    delta: The delta of the (epsilon, delta) statement.
+    noise_source: 'seeded' (reproducible, private only towards who does not know the run's
+      seed) or 'entropy' (drawn afresh on every client).
+    amplification: 'as_sampled' accounts for the sampling in use; 'poisson' insists on
+      amplification by Poisson sampling; 'none' does without any.
+    accountant: 'pld' or 'rdp'.
+  """
+
+  l2_norm_clip: float | None = None
+  noise_multiplier: float | None = None
+  clip_unit: str = 'example'
+  noise_scale: str = 'sum_then_divide'
+  delta: float = 1e-5
+  noise_source: str = 'seeded'
+  amplification: str = 'as_sampled'
+  accountant: str = 'pld'
+
+  @property
+  def enabled(self) -> bool:
+    """Whether gradients are clipped at all."""
+    return self.l2_norm_clip is not None
+
+  def __post_init__(self) -> None:
+    checks.known_name('clip_unit', self.clip_unit, CLIP_UNITS)
+    checks.known_name('noise_scale', self.noise_scale, NOISE_SCALES)
+    checks.known_name('dp_noise_source', self.noise_source, NOISE_SOURCES)
+    checks.known_name('privacy_amplification', self.amplification, AMPLIFICATIONS)
+    checks.known_name('accountant', self.accountant, ACCOUNTANTS)
+    checks.in_open_unit_interval('delta', self.delta)
+    if self.enabled:
+      checks.positive('l2_norm_clip', typing.cast(float, self.l2_norm_clip))
+      if self.noise_multiplier is None:
+        raise ValueError(
+          f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'
+        )
+      checks.nonnegative('noise_multiplier', self.noise_multiplier)
+    else:
+      defaults = {field.name: field.default for field in dataclasses.fields(self)}
+      for name, default in defaults.items():
+        if getattr(self, name) != default:
+          raise ValueError(
+            f'{name}={getattr(self, name)} has no effect without l2_norm_clip; give l2_norm_clip'
+            ' or leave it out.'
+          )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+  """Everything that determines the result of a run."""
+
+  seed: int
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+  aggregation: AggregationConfig = dataclasses.field(default_factory=AggregationConfig)
+  attack: AttackConfig = dataclasses.field(default_factory=AttackConfig)
+  privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
+
+  def __post_init__(self) -> None:
+    checks.at_least('seed', self.seed, 0)
+    cohort, population = self.training.clients_per_round, self.data.num_clients
+    if cohort > population:
+      raise ValueError(
+        f'clients_per_round={cohort} exceeds num_clients={population}; lower it or raise'
+        ' num_clients.'
+      )
+    limit, unit = (
+      (cohort, 'clients_per_round')
+      if self.attack.placement == 'cohort'
+      else (population, 'num_clients')
+    )
+    if self.attack.num_byzantine > limit:
+      raise ValueError(
+        f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
+      )
+    options = self.aggregation.options
+    checks.enough_clients(
+      self.aggregation.aggregator,
+      cohort,
+      int(options.get('max_byzantine', 0)),
+      registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
+    )
+    if 'num_selected' in options:
+      allowed = cohort - int(options['max_byzantine'])
+      if int(options['num_selected']) > allowed:
+        raise ValueError(
+          f'num_selected={options["num_selected"]} must be at most clients_per_round -'
+          f' max_byzantine = {allowed}.'
+        )
+    if self.privacy.amplification == 'poisson' and self.training.batch_sampling != 'poisson':
+      raise ValueError(
+        "privacy_amplification='poisson' needs batch_sampling='poisson', but batches are"
+        ' shuffled; change one of the two.'
+      )
+    if self.attack.byzantine_dp_noise and not self.privacy.noise_multiplier:
+      raise ValueError(
+        'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
+        ' noise_multiplier or leave it out.'
+      )
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the configuration as nested plain values."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> 'ExperimentConfig':
+    """Returns the configuration that `to_json` wrote."""
+    sections = {field.name: field.type for field in dataclasses.fields(cls)}
+    built = {}
+    for name, value in values.items():
+      section = sections[name]
+      is_section = isinstance(section, type) and dataclasses.is_dataclass(section)
+      built[name] = section(**value) if is_section and isinstance(section, type) else value
+    return cls(**built)
