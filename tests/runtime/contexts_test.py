@@ -1,0 +1,50 @@
+"""A runtime is chosen by name, and bad choices are refused before TensorFlow is imported."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_federated as tff
+
+from tff_robust.runtime import contexts
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'message'),
+  [
+    ('natve', {}, "runtime='natve' is not known.*Did you mean 'native'"),
+    ('native', {'device': 'gpu:0'}, "device='gpu:0' is out of reach of runtime='native'"),
+    ('native', {'device': 'tpu'}, "device='tpu' is not known"),
+    ('native', {'client_threads': 0}, 'client_threads=0 must be at least 1'),
+  ],
+)
+def test_refuses_with_a_sentence(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    contexts.install_context(name, **options)
+
+
+def test_checks_without_importing_tensorflow():
+  root = pathlib.Path(contexts.__file__).parents[2]
+  program = (
+    'import sys\n'
+    'from tff_robust.runtime import contexts\n'
+    'try:\n  contexts.install_context("none")\n'
+    'except ValueError:\n  print("tensorflow" in sys.modules)\n'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', program], cwd=root, capture_output=True, text=True, check=True
+  )
+  assert result.stdout == 'False\n'
+
+
+def test_installed_native_context_runs_computations_until_it_is_closed():
+  line = contexts.install_context('native', client_threads=2)
+  try:
+    assert line == ("runtime native: TFF's C++ worker process on the CPU, 2 clients at a time")
+    assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
+  finally:
+    contexts.close_context()
+  with pytest.raises(RuntimeError):
+    tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)

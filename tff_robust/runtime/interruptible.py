@@ -1,0 +1,80 @@
+"""A synchronous TFF context whose calls stop at Ctrl-C.
+
+TFF's `SyncExecutionContext` waits for an event loop in another thread; an interrupt
+ends the waiting but not the work. This context cancels the work as well.
+"""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow_federated as tff
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+  asyncio.set_event_loop(loop)
+  loop.run_forever()
+  loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+  if not loop.is_closed():
+    loop.call_soon_threadsafe(loop.stop)
+
+
+class InterruptibleContext(tff.framework.SyncContext):
+  """Runs the calls of TFF's `AsyncExecutionContext`, one event loop behind, interruptibly."""
+
+  def __init__(
+    self,
+    context: tff.framework.AsyncContext,
+    *,
+    on_begin: Callable[[], None],
+    on_interrupt: Callable[[], None],
+    on_close: Callable[[], None],
+  ) -> None:
+    """Wraps an asynchronous context.
+
+    Args:
+      context: The context that does the work.
+      on_begin: Called before each call.
+      on_interrupt: Called when an exception (Ctrl-C, for example) ends the waiting for a
+        call that still runs; makes that call end soon.
+      on_close: Called once, to release what the context holds.
+    """
+    self._context = context
+    self._on_begin = on_begin
+    self._on_interrupt = on_interrupt
+    self._on_close: Callable[[], None] | None = on_close
+    self._loop = asyncio.new_event_loop()
+    threading.Thread(target=_run, args=(self._loop,), daemon=True, name='tff-context').start()
+    # Not at exit: the interpreter is about to end the daemon thread anyway.
+    weakref.finalize(self, _stop, self._loop).atexit = False
+
+  @property
+  def executor_factory(self) -> tff.framework.ExecutorFactory:
+    """The factory of the executors behind this context."""
+    return self._context.executor_factory
+
+  def invoke(self, comp: Any, arg: Any) -> Any:
+    """Runs `comp` on `arg`; an interrupt ends the waiting and the work."""
+    if self._on_close is None:
+      raise RuntimeError('This TFF context is closed; set a context again.')
+    self._on_begin()
+    future = asyncio.run_coroutine_threadsafe(self._context.invoke(comp, arg), self._loop)
+    try:
+      return future.result()
+    except BaseException:
+      if not future.done():
+        future.cancel()
+        self._on_interrupt()
+      raise
+
+  def close(self) -> None:
+    """Releases what the context holds; closing twice is harmless."""
+    on_close, self._on_close = self._on_close, None
+    if on_close is not None:
+      on_close()
+      _stop(self._loop)

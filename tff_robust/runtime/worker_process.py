@@ -1,0 +1,172 @@
+"""The life of one TFF C++ worker process: start, watch, restart, end.
+
+TFF's wheel holds a `worker_binary`, a gRPC service. Started the way TFF starts it, it
+outlives its parent and keeps the parent's output open. Here a watcher process
+(`worker_watch.py`) stands between: it ends the worker as soon as this process is gone.
+
+The worker listens on all network interfaces without credentials (it has no flag for
+an address). We connect through 127.0.0.1, but whoever reaches the port of this machine
+can run TensorFlow graphs in it; on a machine that others can reach, close its ports.
+"""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any, BinaryIO
+
+import grpc  # type: ignore[import-untyped]
+import tensorflow_federated as tff
+
+from tff_robust.runtime import worker_watch
+
+_MAX_MESSAGE_BYTES = 2 * 1000 * 1000 * 1000
+_CHANNEL_OPTIONS = (
+  ('grpc.max_receive_message_length', _MAX_MESSAGE_BYTES),
+  ('grpc.max_send_message_length', _MAX_MESSAGE_BYTES),
+  ('grpc.enable_http_proxy', 0),
+)
+_START_ATTEMPTS = 3
+_START_SECONDS = 60.0
+_LOG_TAIL_BYTES = 2000
+
+
+def worker_binary_path() -> pathlib.Path:
+  """Returns where TFF's wheel keeps its worker."""
+  path = pathlib.Path(tff.__file__).parent / 'data' / 'worker_binary'
+  if not path.is_file():
+    raise RuntimeError(
+      f'TensorFlow Federated has no worker at {path}; its wheels for Linux and macOS have one:'
+      ' reinstall it, or run with runtime=accelerated.'
+    )
+  return path
+
+
+def _unused_port() -> int:
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    return int(server.getsockname()[1])
+
+
+class WorkerProcess:
+  """A TFF C++ worker that ends with this process and is started again when it ended.
+
+  Attributes:
+    max_restarts: How often the worker is started again within one call before the call
+      fails.
+  """
+
+  max_restarts = 2
+
+  def __init__(self, *, num_threads: int) -> None:
+    """Prepares a worker; it is started by the first use of `stub`.
+
+    Args:
+      num_threads: Calls that the worker runs at the same time.
+    """
+    self._num_threads = num_threads
+    self._owner_pid = os.getpid()
+    self._lock = threading.Lock()
+    self._watcher: subprocess.Popen[bytes] | None = None
+    self._log: BinaryIO | None = None
+    self._channel: Any = None
+    self._stub: Any = None
+    self._starts_in_call = 0
+    self._closed = False
+
+  @property
+  def watcher_pid(self) -> int | None:
+    """Process id of the watcher, the parent of the worker; None when none runs."""
+    return self._watcher.pid if self.is_running() and self._watcher else None
+
+  def is_running(self) -> bool:
+    """Tells whether the worker has been started and has not ended."""
+    return self._watcher is not None and self._watcher.poll() is None
+
+  def begin_call(self) -> None:
+    """Starts counting restarts afresh, for a new call of a computation."""
+    self._starts_in_call = 0
+
+  def stub(self) -> Any:
+    """Returns a connection to a running worker, starting it if need be.
+
+    Raises:
+      RuntimeError: If the worker cannot be started, or ends again and again in one call.
+    """
+    with self._lock:
+      if self._closed:
+        raise RuntimeError('The native context is closed; set a context again.')
+      if self.is_running() and self._stub.is_ready:
+        return self._stub
+      if self._starts_in_call > self.max_restarts:
+        raise RuntimeError(
+          f'The TFF worker ended {self._starts_in_call} times during one call, probably for lack'
+          f' of memory; its last words: {self._log_tail()!r}.'
+        )
+      self._starts_in_call += 1
+      self._stop()
+      for _ in range(_START_ATTEMPTS):
+        if self._start():
+          return self._stub
+      raise RuntimeError(f'The TFF worker did not start; its last words: {self._log_tail()!r}.')
+
+  def stop(self) -> None:
+    """Ends the worker; the next use of `stub` starts it again."""
+    if os.getpid() == self._owner_pid:
+      with self._lock:
+        self._stop()
+
+  def close(self) -> None:
+    """Ends the worker for good. Does nothing in a forked copy of this process."""
+    self._closed = True
+    self.stop()
+
+  def _start(self) -> bool:
+    port = _unused_port()
+    # `tempfile` unlinks the file at once: nothing to clean up, whichever way we end.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
+    self._log = log
+    environment = {'TF_CPP_MIN_LOG_LEVEL': '1', **os.environ}
+    self._watcher = subprocess.Popen(
+      [
+        sys.executable, '-I', '-S', str(pathlib.Path(worker_watch.__file__)),
+        str(worker_binary_path()),
+        f'--port={port}', f'--max_concurrent_computation_calls={self._num_threads}',
+      ],
+      stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
+    )  # fmt: skip
+    self._channel = grpc.insecure_channel(f'127.0.0.1:{port}', _CHANNEL_OPTIONS)
+    self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+      if self._stub.is_ready:
+        return True
+      if not self.is_running():
+        break
+      time.sleep(0.02)
+    self._stop()
+    return False
+
+  def _stop(self) -> None:
+    if self._watcher is not None:
+      if self._watcher.stdin is not None:
+        self._watcher.stdin.close()
+      try:
+        self._watcher.wait(timeout=5)
+      except subprocess.TimeoutExpired:
+        self._watcher.kill()
+        self._watcher.wait()
+      self._watcher = None
+    if self._channel is not None:
+      self._channel.close()
+      self._channel = None
+
+  def _log_tail(self) -> str:
+    if self._log is None:
+      return ''
+    size = self._log.seek(0, os.SEEK_END)
+    self._log.seek(max(0, size - _LOG_TAIL_BYTES))
+    return self._log.read().decode(errors='replace').strip()
