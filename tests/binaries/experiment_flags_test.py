@@ -1,0 +1,158 @@
+import dataclasses
+
+import pytest
+from absl import flags
+
+from binaries import experiment_flags
+from tff_robust import config, registry
+
+# One value for each flag that differs from its default, in three runs that together may
+# hold all of them (some exclude each other).
+AVERAGING = {
+  'dataset': 'cifar10',
+  'data_dir': 'somewhere',
+  'num_clients': 40,
+  'partition': 'dirichlet',
+  'dirichlet_alpha': 0.3,
+  'validation_fraction': 0.2,
+  'model': 'literal',
+  'clients_per_round': 31,
+  'num_rounds': 7,
+  'batch_size': 12,
+  'local_epochs': 3,
+  'client_learning_rate': 0.02,
+  'server_learning_rate': 0.7,
+  'aggregator': 'multi_krum',
+  'max_byzantine': 5,
+  'num_selected': 4,
+  'attack': 'inner_product_manipulation',
+  'attack_epsilon': 0.1,
+  'num_byzantine': 3,
+  'byzantine_placement': 'population',
+  'attack_knowledge': 'own_clean',
+  'attack_start': 2.5,
+  'attack_start_unit': 'server_epoch',
+  'seed': 12,
+}
+PRIVATE = {
+  'algorithm': 'fed_sgd',
+  'num_rounds': 7,
+  'batch_sampling': 'poisson',
+  'l2_norm_clip': 1.5,
+  'noise_multiplier': 0.9,
+  'clip_unit': 'minibatch_mean',
+  'noise_scale': 'on_mean',
+  'delta': 1e-6,
+  'dp_noise_source': 'entropy',
+  'privacy_amplification': 'poisson',
+  'accountant': 'rdp',
+  'attack': 'sign_flip',
+  'attack_scale': 3.0,
+  'num_byzantine': 2,
+  'byzantine_dp_noise': True,
+}
+EPOCHS = {'num_server_epochs': 2.5, 'partition': 'label_shards', 'shards_per_client': 2}
+RUNS = (AVERAGING, PRIVATE, EPOCHS)
+
+
+def parse(*arguments):
+  flag_values = flags.FlagValues()
+  experiment_flags.define_flags(flag_values)
+  flag_values(['experiment', *arguments])
+  return flag_values
+
+
+def arguments_of(values):
+  return [f'--{name}={value}' for name, value in values.items()]
+
+
+def leaves(values, path=()):
+  for name, value in values.items():
+    if isinstance(value, dict):
+      yield from leaves(value, (*path, name))
+    else:
+      yield (*path, name), value
+
+
+@pytest.mark.parametrize('values', RUNS)
+def test_each_flag_given_changes_the_configuration(values):
+  whole = experiment_flags.config_from_flags(parse(*arguments_of(values), '--seed=5'))
+  found = [value for _, value in leaves(whole.to_json())]
+  for name, value in values.items():
+    assert value in found or name == 'seed', name
+
+
+def test_no_flag_is_unread():
+  given = set().union(*RUNS)
+  assert given == set(experiment_flags.names())
+  defined = {
+    flag.name
+    for flag in parse('--num_rounds=1').flags_by_module_dict()['binaries.experiment_flags']
+  }
+  assert defined == set(experiment_flags.names())
+
+
+def test_every_field_of_the_configuration_has_one_flag():
+  settings = [(s.section, s.field) for s in experiment_flags.SETTINGS]
+  sections = {f.name: f.type for f in dataclasses.fields(config.ExperimentConfig)}
+  fields = [
+    (name, field.name)
+    for name, section in sections.items()
+    if dataclasses.is_dataclass(section)
+    for field in dataclasses.fields(section)
+    if field.name != 'options'
+  ]
+  assert sorted(settings) == sorted(fields)
+
+
+def test_defaults_are_those_of_the_configuration():
+  found = experiment_flags.config_from_flags(parse('--num_rounds=3', '--seed=1'))
+  assert found == config.ExperimentConfig(seed=1, training=config.TrainingConfig(num_rounds=3))
+
+
+def test_every_option_of_the_registry_is_a_flag_without_a_default():
+  flag_values = parse('--num_rounds=1')
+  for name, option in registry.OPTIONS.items():
+    assert flag_values[name].default is None
+    assert option.help in flag_values[name].help
+  assert 'Read by --aggregator=krum|multi_krum.' in flag_values['max_byzantine'].help
+
+
+def test_help_says_what_a_left_out_learning_rate_becomes():
+  text = parse('--num_rounds=1')['server_learning_rate'].help
+  assert '0.05 with --algorithm=fed_sgd, 1.0 with --algorithm=fed_avg' in text
+
+
+def test_seed_is_drawn_anew_when_left_out():
+  drawn = {experiment_flags.config_from_flags(parse('--num_rounds=1')).seed for _ in range(4)}
+  assert len(drawn) == 4
+  assert min(drawn) > 2**20
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    ('--max_byzantine=3', ['max_byzantine', 'no effect', "aggregator 'mean'"]),
+    ('--aggregator=krum --max_byzantine=3 --attack_scale=2', ['attack_scale', "attack 'none'"]),
+    ('--attack=sign_flip --attack_epsilon=2', ['attack_epsilon', "attack 'sign_flip'"]),
+    ('--aggregator=krumm --max_byzantine=3', ['krumm', "Did you mean 'krum'"]),
+    ('--attack=inner_product', ["Did you mean 'inner_product_manipulation'"]),
+  ],
+)
+def test_refuses_options_that_nothing_reads_and_unknown_names(arguments, words):
+  with pytest.raises(ValueError) as caught:
+    experiment_flags.config_from_flags(parse('--num_rounds=3', *arguments.split()))
+  assert all(word in str(caught.value) for word in words)
+
+
+def test_flags_left_out_agree_with_any_stored_run():
+  stored = experiment_flags.config_from_flags(parse(*arguments_of(AVERAGING)))
+  experiment_flags.check_agrees(stored, parse())
+  experiment_flags.check_agrees(stored, parse(*arguments_of(AVERAGING)))
+
+
+@pytest.mark.parametrize('name', ['seed', 'batch_size', 'max_byzantine', 'attack_epsilon'])
+def test_a_flag_that_differs_from_the_stored_run_is_named(name):
+  stored = experiment_flags.config_from_flags(parse(*arguments_of(AVERAGING)))
+  with pytest.raises(ValueError, match=f'--{name}=99.* has {name}={AVERAGING[name]}'):
+    experiment_flags.check_agrees(stored, parse(f'--{name}=99'))
