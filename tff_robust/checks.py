@@ -37,6 +37,12 @@ def at_least(argument: str, value: float, minimum: float) -> None:
     raise ValueError(f'{argument}={value} must be at least {minimum}.')
 
 
+def at_most(argument: str, value: float, maximum: float, what: str) -> None:
+  """Raises unless `value <= maximum`; `what` says where the maximum comes from."""
+  if not value <= maximum:
+    raise ValueError(f'{argument}={value} must be at most {maximum} ({what}).')
+
+
 def in_open_unit_interval(argument: str, value: float) -> None:
   """Raises unless 0 < value < 1."""
   if not 0 < value < 1:
