@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tff_robust import signatures
+from tff_robust import config, signatures
 
 # What the adversary may see of a round before it answers. Which rows it sees:
 #   honest_messages: every honest client's message as sent, differential-privacy noise
@@ -26,7 +26,7 @@ from tff_robust import signatures
 #   own_messages: only what the compromised clients would have sent honestly, with
 #     their noise: colluders who see nobody else.
 #   own_clean: the same before the noise.
-KNOWLEDGE = ('honest_messages', 'honest_clean', 'own_messages', 'own_clean')
+KNOWLEDGE = config.KNOWLEDGE
 
 
 class View(NamedTuple):

@@ -48,12 +48,12 @@ def build_inner_product_manipulation(*, epsilon: float) -> attack.Attack:
   the honest mean by the mean of their own honest messages.
 
   Args:
-    epsilon: The factor, positive.
+    epsilon: The factor, at least 0.
 
   Raises:
-    ValueError: If `epsilon` is not a positive finite number.
+    ValueError: If `epsilon` is negative or not finite.
   """
-  checks.positive('attack_epsilon', epsilon)
+  checks.nonnegative('attack_epsilon', epsilon)
 
   def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:
     del seed

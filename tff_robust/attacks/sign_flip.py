@@ -43,9 +43,9 @@ def build_sign_flip(*, scale: float = 1.0) -> attack.Attack:
   """Returns the attack with factor `scale`; it reads only the attackers' own messages.
 
   Raises:
-    ValueError: If `scale` is not a positive finite number.
+    ValueError: If `scale` is negative or not finite.
   """
-  checks.positive('attack_scale', scale)
+  checks.nonnegative('attack_scale', scale)
 
   def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:
     del seed
