@@ -1,0 +1,139 @@
+"""What a run may say about privacy: figures, each with the conditions it rests on.
+
+Free of TensorFlow. `tff_robust.privacy.accounting` makes the statements.
+"""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrivacyFigure:
+  """One epsilon, or the reason why there is none.
+
+  Attributes:
+    view: 'example' (one example of one client changes) or 'client' (all of them do).
+    epsilon: Composed over the whole run, or None.
+    reason: Why `epsilon` is None; None when there is a figure.
+    delta: The delta of the (epsilon, delta) guarantee.
+    accountant: A name in `accounting.ACCOUNTANTS`.
+    adjacency: Which data sets count as neighbours.
+    sampling_model: How batches are assumed to be drawn.
+    noise_multiplier: Effective noise multiplier of one composed Gaussian mechanism.
+    compositions: How many of them are composed.
+    participation_count: Rounds in which the client takes part.
+    steps: Noised gradients that the client computes in the run.
+  """
+
+  view: str
+  epsilon: float | None
+  reason: str | None
+  delta: float
+  accountant: str
+  adjacency: str
+  sampling_model: str
+  noise_multiplier: float
+  compositions: int
+  participation_count: int
+  steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrivacyStatement:
+  """The privacy of one run towards whoever receives the clients' messages.
+
+  Attributes:
+    mechanism: The gradient mechanism in words and numbers.
+    figures: The main figure first: the example view with the first accountant and delta
+      that were asked for.
+    assumptions: Sentences that must hold for the figures to hold.
+  """
+
+  mechanism: str
+  figures: tuple[PrivacyFigure, ...]
+  assumptions: tuple[str, ...]
+
+  @property
+  def main(self) -> PrivacyFigure:
+    """The figure to quote, with its adjacency, sampling model and accountant."""
+    return self.figures[0]
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the statement as nested plain values."""
+    return dataclasses.asdict(self)
+
+  def table(self) -> str:
+    """Returns the statement as text: the mechanism, one line a figure, the assumptions."""
+    header = ('view', 'epsilon', 'delta', 'accountant', 'composed', 'adjacency; sampling')
+    rows = [header] + [
+      (
+        figure.view,
+        'none' if figure.epsilon is None else f'{figure.epsilon:.4g}',
+        f'{figure.delta:g}',
+        figure.accountant,
+        f'{figure.compositions} x z={figure.noise_multiplier:.4g}',
+        f'{figure.adjacency}; {figure.sampling_model}',
+      )
+      for figure in self.figures
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [f'Mechanism: {self.mechanism}.']
+    lines += [
+      '  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+      for row in rows
+    ]
+    reasons = dict.fromkeys(figure.reason for figure in self.figures if figure.reason)
+    lines += [f'No figure: {reason}' for reason in reasons]
+    lines += ['Assumes:'] + [f'- {assumption}' for assumption in self.assumptions]
+    return '\n'.join(lines)
+
+
+def assumptions(
+  *,
+  participations: int,
+  examples_per_client: int,
+  delta: float,
+  amplified_by: str | None,
+  noise_source: str,
+) -> tuple[str, ...]:
+  """Returns the sentences on which the figures of a run rest.
+
+  Args:
+    participations: Rounds in which the client takes part.
+    examples_per_client: Size of its data set.
+    delta: The delta of the statement.
+    amplified_by: Sampling that the example view is credited with, 'poisson' or 'shuffle'
+      (fixed-size samples), or None.
+    noise_source: 'seeded' or 'entropy'.
+  """
+  sentences = [
+    f'The client takes part in at most {participations} rounds, and everyone may see in which.',
+    'Only noised messages leave the client: losses, norms and scores computed from un-noised'
+    ' gradients are for simulation and are not covered.',
+    'The number of examples of a client, the batch size and the number of steps are public.',
+    'Choosing hyper-parameters on the same data is not covered.',
+    'The client clips and noises its own gradients; clients that do not follow the protocol'
+    " get no guarantee and weaken nobody else's.",
+    'Noise is float32; attacks on its floating-point representation are not covered.',
+  ]
+  if amplified_by == 'poisson':
+    sentences.append(
+      'Each example is drawn independently at every step, which examples are drawn stays'
+      ' secret, and sums are divided by the expected batch size.'
+    )
+  elif amplified_by == 'shuffle':
+    sentences.append(
+      'Each round draws a fresh uniform sample of fixed size, independent of other rounds, and'
+      ' which examples are drawn stays secret.'
+    )
+  if noise_source == 'seeded':
+    sentences.append(
+      'Noise and batches come from the seed of the run: nothing here holds towards anyone who'
+      ' knows that seed.'
+    )
+  if delta * examples_per_client >= 1:
+    sentences.append(
+      f'delta={delta:g} is not below 1/{examples_per_client}: a mechanism that publishes one'
+      ' random example would satisfy it.'
+    )
+  return tuple(sentences)
