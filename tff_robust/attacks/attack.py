@@ -27,6 +27,8 @@ from tff_robust import config, signatures
 #     their noise: colluders who see nobody else.
 #   own_clean: the same before the noise.
 KNOWLEDGE = config.KNOWLEDGE
+HONEST_KNOWLEDGE = ('honest_messages', 'honest_clean')
+OWN_KNOWLEDGE = ('own_messages', 'own_clean')
 
 
 class View(NamedTuple):
@@ -81,6 +83,20 @@ def finite_mean(updates: signatures.Updates) -> tf.Tensor:
   rows = finite_rows(updates)
   count = tf.maximum(tf.shape(rows)[0], 1)
   return tf.reduce_sum(rows, axis=0) / tf.cast(count, tf.float64)
+
+
+def center_and_deviation(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns mean and standard deviation (divided by the count) of each coordinate.
+
+  Args:
+    rows: float64 [h, d], finite.
+
+  Returns:
+    Two float64 [d]; zeros when there is no row.
+  """
+  count = tf.cast(tf.maximum(tf.shape(rows)[0], 1), tf.float64)
+  center = tf.reduce_sum(rows, axis=0) / count
+  return center, tf.sqrt(tf.reduce_sum((rows - center) ** 2, axis=0) / count)
 
 
 def as_updates(rows: tf.Tensor) -> signatures.Updates:

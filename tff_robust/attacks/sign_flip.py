@@ -8,7 +8,6 @@ from tff_robust import checks, signatures
 from tff_robust.attacks import attack
 
 NAME = 'sign_flip'
-KNOWLEDGE_MODES = ('own_messages', 'own_clean')
 
 
 def sign_flip(own: signatures.Updates, *, scale: float = 1.0) -> signatures.Updates:
@@ -51,4 +50,4 @@ def build_sign_flip(*, scale: float = 1.0) -> attack.Attack:
     del seed
     return state, sign_flip(view.own_messages, scale=scale)
 
-  return attack.Attack(NAME, KNOWLEDGE_MODES, attack.stateless, apply)
+  return attack.Attack(NAME, attack.OWN_KNOWLEDGE, attack.stateless, apply)
