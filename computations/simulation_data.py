@@ -1,4 +1,4 @@
-"""Client data for TFF: types of a client's value, and the `tff.simulation` interface."""
+"""A federated data set behind the interface of `tff.simulation`."""
 
 import collections
 
@@ -7,35 +7,6 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.data import client_data
-
-
-def examples_type(input_shape: tuple[int, ...]) -> tff.SequenceType:
-  """Returns `<x=uint8[H,W,C],y=int32>*`, the unbatched examples of a client."""
-  return tff.SequenceType(
-    tff.types.to_type(
-      collections.OrderedDict(
-        x=tff.TensorType(np.uint8, list(input_shape)), y=tff.TensorType(np.int32)
-      )
-    )
-  )
-
-
-def identity_type() -> tff.SequenceType:
-  """Returns `<client_id=int64,is_byzantine=bool>*`, of which a client holds one element."""
-  return tff.SequenceType(
-    tff.types.to_type(
-      collections.OrderedDict(
-        client_id=tff.TensorType(np.int64), is_byzantine=tff.TensorType(np.bool_)
-      )
-    )
-  )
-
-
-def client_type(input_shape: tuple[int, ...]) -> tff.StructType:
-  """Returns `<examples=...,identity=...>`, the value of one client in a computation."""
-  return tff.types.to_type(
-    collections.OrderedDict(examples=examples_type(input_shape), identity=identity_type())
-  )
 
 
 def to_client_data(
@@ -52,7 +23,7 @@ def to_client_data(
   bounds = np.concatenate([[0], np.cumsum(dataset.client_sizes)])
   client_ids = [str(client_id) for client_id in range(dataset.num_clients)]
 
-  @tf.function
+  @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
   def create_dataset(client_id: tf.Tensor) -> tf.data.Dataset:
     is_client = tf.equal(tf.constant(client_ids), client_id)
     tf.debugging.assert_equal(

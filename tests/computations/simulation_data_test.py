@@ -16,20 +16,15 @@ def dataset():
   return client_data.FederatedDataset(X, Y, partition)
 
 
-def test_types_as_strings():
-  assert str(simulation_data.client_type((8, 8, 1))) == (
-    '<examples=<x=uint8[8,8,1],y=int32>*,identity=<client_id=int64,is_byzantine=bool>*>'
-  )
-
-
-def test_types_are_those_of_the_datasets(dataset):
-  value = dataset.client_value(0, False)
-  for key, sequence_type in (
-    ('examples', simulation_data.examples_type((4, 4, 1))),
-    ('identity', simulation_data.identity_type()),
-  ):
-    element = tff.types.tensorflow_to_type(value[key].element_spec)
-    assert sequence_type == tff.SequenceType(element)
+def test_values_have_the_type_that_computations_take(dataset):
+  types = {
+    key: str(tff.types.tensorflow_to_type(sequence.element_spec))
+    for key, sequence in dataset.client_value(0, False).items()
+  }
+  assert types == {
+    'examples': '<x=uint8[4,4,1],y=int32>',
+    'identity': '<client_id=int64,is_byzantine=bool>',
+  }
 
 
 def test_batched_examples_are_what_the_model_reads(dataset):
@@ -48,6 +43,13 @@ def test_simulation_has_the_same_clients(dataset):
     for a, b in zip(theirs, ours, strict=True):
       np.testing.assert_array_equal(a['x'], b['x'])
       assert a['y'] == b['y']
+
+
+def test_clients_are_looked_up_without_retracing(dataset):
+  simulation = simulation_data.to_client_data(dataset)
+  for client_id in simulation.client_ids:
+    simulation.create_tf_dataset_for_client(client_id)
+  assert simulation.serializable_dataset_fn.experimental_get_tracing_count() == 1
 
 
 def test_an_unknown_client_is_refused(dataset):

@@ -1,0 +1,126 @@
+"""Honest client work: local training, with DP-SGD where a mechanism is given.
+
+The process is TFF's `ClientWorkProcess`, so it composes with TFF's distributors and
+finalizers. Two things differ from the client work of `tff.learning`: a message is one
+flat vector that carries its sender's identity, and it is never sanitised. TFF's client
+work replaces an update that holds a NaN by zeros of weight zero, and a robust rule, which
+ignores weights, would count those zeros as a vote.
+"""
+
+import collections
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from computations import client_values, local_training, models
+from computations import weights as weights_lib
+from tff_robust import checks, seeds
+from tff_robust.privacy import dp_gradient
+
+
+def message_type(model: tff.learning.models.FunctionalModel) -> tff.Type:
+  """Returns the type of what a client sends: `<message=float32[d],client_id,is_byzantine>`."""
+  return tff.StructWithPythonType(
+    [
+      ('message', tff.TensorType(np.float32, [models.num_parameters(model)])),
+      ('client_id', np.int64),
+      ('is_byzantine', np.bool_),
+    ],
+    collections.OrderedDict,
+  )
+
+
+def build_dp_client_work(
+  model: tff.learning.models.FunctionalModel,
+  *,
+  training: local_training.LocalTraining,
+  seed: int,
+  mechanism: dp_gradient.GradientMechanism | None = None,
+  noise_source: str = 'seeded',
+) -> tff.learning.templates.ClientWorkProcess:
+  """Builds the work that every client does when it is honest.
+
+  Args:
+    model: The model to train.
+    training: What a client computes in a round.
+    seed: The run's seed. Batches and noise are folded from it, the round and the client's
+      id, so they differ between any two clients and rounds and repeat when a run repeats.
+    mechanism: Clips and noises gradients, or None for no differential privacy.
+    noise_source: 'seeded', or 'entropy' to draw the noise seed on every client afresh from
+      the operating system; then runs do not repeat. Seeded noise hides nothing from an
+      analyst who knows the seed.
+
+  Returns:
+    A process with state `<seed=int64[2],round=int64>@SERVER` whose `next` takes the state,
+    the model weights and `<examples=D*,identity=I*>` at clients. Its result holds
+    `<message=float32[d],client_id=int64,is_byzantine=bool>` and the weight n_k; its
+    measurements are the sums `<loss_sum,num_examples>` over honest clients.
+  """
+  checks.known_name('noise_source', noise_source, ('seeded', 'entropy'))
+  client_update = local_training.build_client_update(model, training, mechanism)
+  weights_type = weights_lib.weights_type(model)
+  value_type = client_values.client_value_type(model)
+  state_type = tff.StructWithPythonType(
+    [('seed', tff.TensorType(np.int64, [2])), ('round', np.int64)], collections.OrderedDict
+  )
+
+  @tff.tensorflow.computation
+  def initial_state() -> Any:
+    return collections.OrderedDict(
+      seed=tf.constant(seeds.tensor_seed(seed)), round=tf.constant(0, tf.int64)
+    )
+
+  @tff.tensorflow.computation(state_type, weights_type, value_type)
+  @tf.function(autograph=False)
+  def work(state: Any, weights: Any, value: Any) -> Any:
+    examples = client_values.collect_examples(value['examples'])
+    identity = client_values.read_identity(value['identity'])
+
+    def client_seed(purpose: seeds.Purpose) -> tf.Tensor:
+      return seeds.fold(state['seed'], purpose, state['round'], identity['client_id'])
+
+    noise_seed = client_seed(seeds.Purpose.DP_NOISE)
+    if noise_source == 'entropy':
+      noise_seed = tf.raw_ops.NonDeterministicInts(shape=[2], dtype=tf.int64)
+    result = client_update(
+      list(weights.trainable),
+      examples.x,
+      examples.y,
+      client_seed(seeds.Purpose.BATCHES),
+      noise_seed,
+    )
+    sent = collections.OrderedDict(
+      message=result.message,
+      client_id=identity['client_id'],
+      is_byzantine=identity['is_byzantine'],
+    )
+    num_examples = tf.cast(tf.shape(examples.x)[0], tf.float32)
+    honest = tf.logical_not(identity['is_byzantine'])
+    measured = collections.OrderedDict(
+      loss_sum=tf.where(honest, result.loss_sum, 0.0),
+      num_examples=tf.where(honest, result.num_used, 0.0),
+    )
+    return tff.learning.templates.ClientResult(sent, num_examples), measured
+
+  @tff.tensorflow.computation(state_type)
+  def advance(state: Any) -> Any:
+    return collections.OrderedDict(seed=state['seed'], round=state['round'] + 1)
+
+  @tff.federated_computation
+  def initialize() -> Any:
+    return tff.federated_eval(initial_state, tff.SERVER)
+
+  @tff.federated_computation(
+    tff.FederatedType(state_type, tff.SERVER),
+    tff.FederatedType(weights_type, tff.CLIENTS),
+    tff.FederatedType(value_type, tff.CLIENTS),
+  )
+  def next_fn(state: Any, weights: Any, values: Any) -> Any:
+    result, measured = tff.federated_map(work, (tff.federated_broadcast(state), weights, values))
+    return tff.templates.MeasuredProcessOutput(
+      tff.federated_map(advance, state), result, tff.federated_sum(measured)
+    )
+
+  return tff.learning.templates.ClientWorkProcess(initialize, next_fn)

@@ -1,0 +1,123 @@
+"""Federated SGD and federated averaging, composed from client work, attack and rule.
+
+The composition is TFF's own (`tff.learning.templates.compose_learning_process`) with TFF's
+broadcast distributor and optimizer finalizer; only client work and aggregation are ours.
+"""
+
+import dataclasses
+
+import tensorflow_federated as tff
+
+from computations import aggregation, byzantine_client_work, dp_client_work, local_training
+from computations import weights as weights_lib
+from tff_robust import config as config_lib
+from tff_robust import registry
+from tff_robust.privacy import dp_gradient
+
+
+def build_learning_process(
+  config: config_lib.ExperimentConfig,
+  *,
+  model: tff.learning.models.FunctionalModel,
+  attack_start_round: int = 0,
+) -> tff.learning.templates.LearningProcess:
+  """Builds the whole training process of an experiment.
+
+  Args:
+    config: The decisions of the run. Everything about training, aggregation, attack and
+      privacy is read from it; data and cohorts are the program's business.
+    model: The model to train.
+    attack_start_round: First attacked round, counted from 0.
+
+  Returns:
+    A process whose `next` takes its state and, at clients,
+    `<examples=<x,y>*,identity=<client_id=int64,is_byzantine=bool>*>`. Its metrics hold
+    `client_work` (`loss_sum` and `num_examples` over honest clients) and `aggregator`
+    (`rule` and `observer`, see `computations.aggregation`).
+  """
+  training = local_training.LocalTraining(
+    algorithm=config.training.algorithm,
+    batch_size=config.training.batch_size,
+    batch_sampling=config.training.batch_sampling,
+    local_epochs=config.training.local_epochs or 1,
+    learning_rate=config.training.client_learning_rate or 1.0,
+  )
+  mechanism = build_mechanism(config)
+  work = dp_client_work.build_dp_client_work(
+    model,
+    training=training,
+    seed=config.seed,
+    mechanism=mechanism,
+    noise_source=config.privacy.noise_source,
+  )
+  attack = config.attack
+  if attack.attack != config_lib.NO_ATTACK and attack.num_byzantine:
+    clean_work = None
+    if attack.knowledge.endswith('_clean') or attack.byzantine_dp_noise:
+      clean_work = dp_client_work.build_dp_client_work(
+        model,
+        training=training,
+        seed=config.seed,
+        mechanism=mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0),
+      )
+    work = byzantine_client_work.build_byzantine_client_work(
+      work,
+      attack=registry.build(registry.ATTACKS, attack.attack, attack.options),
+      knowledge=attack.knowledge,
+      start_round=attack_start_round,
+      seed=config.seed,
+      clean_work=clean_work,
+      byzantine_dp_noise=attack.byzantine_dp_noise,
+    )
+  rule = registry.build(
+    registry.AGGREGATORS, config.aggregation.aggregator, config.aggregation.options
+  )
+  return compose(
+    model,
+    work,
+    aggregation.build_aggregation(
+      rule,
+      message_type=dp_client_work.message_type(model),
+      trainable_type=weights_lib.weights_type(model).trainable,
+      seed=config.seed,
+    ),
+    server_learning_rate=config.training.server_learning_rate or 1.0,
+  )
+
+
+def build_mechanism(config: config_lib.ExperimentConfig) -> dp_gradient.GradientMechanism | None:
+  """Returns the mechanism that clips and noises gradients, or None without privacy."""
+  privacy = config.privacy
+  if privacy.l2_norm_clip is None or privacy.noise_multiplier is None:
+    return None
+  return dp_gradient.GradientMechanism(
+    l2_norm_clip=privacy.l2_norm_clip,
+    noise_multiplier=privacy.noise_multiplier,
+    expected_batch_size=config.training.batch_size,
+    clip_unit=privacy.clip_unit,
+    noise_scale=privacy.noise_scale,
+  )
+
+
+def compose(
+  model: tff.learning.models.FunctionalModel,
+  client_work: tff.learning.templates.ClientWorkProcess,
+  aggregator: tff.templates.AggregationProcess,
+  *,
+  server_learning_rate: float,
+) -> tff.learning.templates.LearningProcess:
+  """Composes the parts into TFF's learning process with a plain SGD server.
+
+  An aggregate that holds a NaN leaves the model where it was (TFF's finalizer).
+  """
+  weights_type = weights_lib.weights_type(model)
+
+  return tff.learning.templates.compose_learning_process(
+    weights_lib.initial_weights(model),
+    tff.learning.templates.build_broadcast_process(weights_type),
+    client_work,
+    aggregator,
+    tff.learning.templates.build_apply_optimizer_finalizer(
+      tff.learning.optimizers.build_sgdm(server_learning_rate), weights_type
+    ),
+  )

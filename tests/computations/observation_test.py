@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from computations import observation
+
+
+def observe(rows, byzantine, aggregate):
+  rows = np.asarray(rows, np.float32)
+  result = observation.observe(rows, np.asarray(byzantine), np.asarray(aggregate, np.float32))
+  return {name: np.asarray(value) for name, value in result.items()}
+
+
+def test_hand_computed_round():
+  # Honest rows (1,0), (3,0): mean (2,0), variance (1+1)/(2-1) = 2, R = 4/2 - 1/2 = 1.5.
+  seen = observe([[1, 0], [3, 0], [-9, 9]], [False, False, True], [-4, 0])
+  assert seen['signal_to_noise_ratio'] == pytest.approx(1.5)
+  assert seen['cosine_to_honest_mean'] == pytest.approx(-1.0)
+  assert seen['aggregate_norm'] == pytest.approx(4.0)
+  assert seen['honest_mean_norm'] == pytest.approx(2.0)
+  assert (seen['num_honest'], seen['num_byzantine'], seen['num_honest_nonfinite']) == (2, 1, 0)
+
+
+def test_estimate_of_the_ratio_is_unbiased():
+  generator = np.random.default_rng(0)
+  signal = np.full(50, 0.2)
+  # ||g||^2 = 2 and tr(Cov) = 50, so R = 0.04; without the correction it would be 0.04 + 1/8.
+  draws = [
+    observe(signal + generator.standard_normal((8, 50)), [False] * 8, signal) for _ in range(200)
+  ]
+  mean = np.mean([seen['signal_to_noise_ratio'] for seen in draws])
+  assert abs(mean - 0.04) < 0.015
+
+
+def test_non_finite_honest_rows_are_counted_and_left_out():
+  rows = [[1, 0], [3, 0], [np.nan, 1], [np.inf, 0]]
+  seen = observe(rows, [False] * 3 + [True], [1, 0])
+  assert seen['num_honest_nonfinite'] == 1
+  assert seen['signal_to_noise_ratio'] == pytest.approx(1.5)
+
+
+def test_one_honest_row_has_no_ratio_and_a_zero_aggregate_no_direction():
+  seen = observe([[1, 0], [3, 0]], [False, True], [0, 0])
+  assert np.isnan(seen['signal_to_noise_ratio'])
+  assert seen['cosine_to_honest_mean'] == 0.0
