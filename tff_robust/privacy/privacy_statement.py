@@ -44,8 +44,8 @@ class PrivacyStatement:
 
   Attributes:
     mechanism: The gradient mechanism in words and numbers.
-    figures: The main figure first: the example view with the first accountant and delta
-      that were asked for.
+    figures: Example view before client view; within a view the delta and the accountants
+      in the order in which they were asked for.
     assumptions: Sentences that must hold for the figures to hold.
   """
 
@@ -55,8 +55,18 @@ class PrivacyStatement:
 
   @property
   def main(self) -> PrivacyFigure:
-    """The figure to quote, with its adjacency, sampling model and accountant."""
-    return self.figures[0]
+    """The figure to quote, with its adjacency, sampling model and accountant.
+
+    The first figure, or where its accountant has none, the first that another accountant
+    has for the same view and delta.
+    """
+    first = self.figures[0]
+    same = [
+      figure
+      for figure in self.figures
+      if (figure.view, figure.delta) == (first.view, first.delta) and figure.epsilon is not None
+    ]
+    return same[0] if same else first
 
   def to_json(self) -> dict[str, Any]:
     """Returns the statement as nested plain values."""
