@@ -6,7 +6,10 @@ import tensorflow as tf
 
 from tff_robust.attacks import (
   a_little_is_enough,
+  adaptive_krum,
   attack,
+  fang_krum,
+  fang_trimmed_mean,
   inner_product_manipulation,
   min_max,
   min_sum,
@@ -21,6 +24,10 @@ _BUILT = [
   min_max.build_min_max(direction='unit'),
   min_max.build_min_max(direction='deviation'),
   min_sum.build_min_sum(direction='sign'),
+  adaptive_krum.build_adaptive_krum(max_byzantine=3),
+  fang_krum.build_fang_krum(max_byzantine=3),
+  fang_trimmed_mean.build_fang_trimmed_mean(),
+  fang_trimmed_mean.build_fang_trimmed_mean_partial(),
 ]
 # Attacks that send no finite row, by their very name.
 _MEANS_TO = {'nan', 'infinite'}
