@@ -39,6 +39,7 @@ def build_dp_client_work(
   seed: int,
   mechanism: dp_gradient.GradientMechanism | None = None,
   noise_source: str = 'seeded',
+  source: client_values.ExampleSource | None = None,
 ) -> tff.learning.templates.ClientWorkProcess:
   """Builds the work that every client does when it is honest.
 
@@ -51,6 +52,7 @@ def build_dp_client_work(
     noise_source: 'seeded', or 'entropy' to draw the noise seed on every client afresh from
       the operating system; then runs do not repeat. Seeded noise hides nothing from an
       analyst who knows the seed.
+    source: Where the examples are; by default every client brings its own as a sequence.
 
   Returns:
     A process with state `<seed=int64[2],round=int64>@SERVER` whose `next` takes the state,
@@ -61,7 +63,8 @@ def build_dp_client_work(
   checks.known_name('noise_source', noise_source, ('seeded', 'entropy'))
   client_update = local_training.build_client_update(model, training, mechanism)
   weights_type = weights_lib.weights_type(model)
-  value_type = client_values.client_value_type(model)
+  source = source or client_values.SequenceSource(model)
+  value_type = client_values.client_value_type(source)
   state_type = tff.StructWithPythonType(
     [('seed', tff.TensorType(np.int64, [2])), ('round', np.int64)], collections.OrderedDict
   )
@@ -75,7 +78,7 @@ def build_dp_client_work(
   @tff.tensorflow.computation(state_type, weights_type, value_type)
   @tf.function(autograph=False)
   def work(state: Any, weights: Any, value: Any) -> Any:
-    examples = client_values.collect_examples(value['examples'])
+    examples = source.collect(value['examples'])
     identity = client_values.read_identity(value['identity'])
 
     def client_seed(purpose: seeds.Purpose) -> tf.Tensor:

@@ -8,7 +8,13 @@ import dataclasses
 
 import tensorflow_federated as tff
 
-from computations import aggregation, byzantine_client_work, dp_client_work, local_training
+from computations import (
+  aggregation,
+  byzantine_client_work,
+  client_values,
+  dp_client_work,
+  local_training,
+)
 from computations import weights as weights_lib
 from tff_robust import config as config_lib
 from tff_robust import registry
@@ -20,6 +26,7 @@ def build_learning_process(
   *,
   model: tff.learning.models.FunctionalModel,
   attack_start_round: int = 0,
+  source: client_values.ExampleSource | None = None,
 ) -> tff.learning.templates.LearningProcess:
   """Builds the whole training process of an experiment.
 
@@ -28,6 +35,7 @@ def build_learning_process(
       privacy is read from it; data and cohorts are the program's business.
     model: The model to train.
     attack_start_round: First attacked round, counted from 0.
+    source: Where the examples are; by default every client brings its own as a sequence.
 
   Returns:
     A process whose `next` takes its state and, at clients,
@@ -49,6 +57,7 @@ def build_learning_process(
     seed=config.seed,
     mechanism=mechanism,
     noise_source=config.privacy.noise_source,
+    source=source,
   )
   attack = config.attack
   if attack.attack != config_lib.NO_ATTACK and attack.num_byzantine:
@@ -59,6 +68,7 @@ def build_learning_process(
         training=training,
         seed=config.seed,
         mechanism=mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0),
+        source=source,
       )
     work = byzantine_client_work.build_byzantine_client_work(
       work,
