@@ -96,7 +96,7 @@ def dirichlet(
   members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
   sizes = np.array([len(indices) for indices in members])
   for _ in range(_MAX_DRAWS):
-    shares = generator.dirichlet(np.full(num_clients, alpha), size=len(members))
+    shares = _dirichlet_shares(alpha, (len(members), num_clients), generator)
     # Rounding the cumulative share, not each share, uses every example exactly once.
     ends = np.round(np.cumsum(shares, axis=1) * sizes[:, np.newaxis])
     ends[:, -1] = sizes
@@ -146,6 +146,20 @@ def label_shards(
   shards = np.array_split(by_label, num_shards)
   hands = generator.permutation(num_shards).reshape(num_clients, shards_per_client)
   return [np.sort(np.concatenate([shards[shard] for shard in hand])) for hand in hands]
+
+
+def _dirichlet_shares(
+  alpha: float, shape: tuple[int, int], generator: np.random.Generator
+) -> np.ndarray:
+  """float64 `shape`: symmetric Dirichlet rows, for any alpha.
+
+  NumPy's sampler becomes slow below 1e-5 and does not return near 1e-300, hence logarithms:
+  a gamma variable of shape alpha is one of shape alpha + 1 times U^(1/alpha).
+  """
+  uniform = 1.0 - generator.random(shape)  # In (0, 1], so that its logarithm is finite.
+  logs = np.log(generator.standard_gamma(alpha + 1.0, shape)) + np.log(uniform) / alpha
+  shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+  return shares / shares.sum(axis=1, keepdims=True)
 
 
 def _check_sizes(labels: np.ndarray, num_clients: int, per_client: int) -> None:
