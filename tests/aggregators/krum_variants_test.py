@@ -1,0 +1,238 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_robust.aggregators import krum, krum_variants
+
+_SEED = tf.constant([0, 0], tf.int64)
+
+
+@functools.cache
+def _traced(variant, f):
+  rule = krum_variants.build_variant(variant, max_byzantine=f)
+
+  @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32)])
+  def apply(updates):
+    output = rule.apply((), updates, tf.ones(tf.shape(updates)[:1]), _SEED)
+    return output.aggregate, dict(output.measurements)
+
+  return apply
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _drop_graphs():
+  yield
+  _traced.cache_clear()
+
+
+# What each repository does, written from its description: loops over clients, float64.
+
+
+def _norms(rows):
+  rows = rows.astype(np.float64)
+  return [[float(np.linalg.norm(a - b)) for b in rows] for a in rows]
+
+
+def _krum(rows, f):
+  norms = _norms(rows)
+  n = len(rows)
+  scores = [
+    sum(sorted(norms[i][j] ** 2 for j in range(n) if j != i)[: n - f - 2]) for i in range(n)
+  ]
+  return [scores.index(min(scores))]
+
+
+def _byzfl(rows, f):
+  squared = np.sort(np.array(_norms(rows)) ** 2, axis=1)[:, 1 : len(rows) - f]
+  return [int(np.argmin(np.mean(squared, axis=1)))]
+
+
+def _calicarpa(rows, f):
+  norms, n = _norms(rows), len(rows)
+  scores = [sum(sorted(norms[i][:i] + norms[i][i + 1 :])[: n - f - 1]) for i in range(n)]
+  return sorted(range(n), key=scores.__getitem__)[: n - f - 2]
+
+
+def _epfml(rows, f):
+  norms, n = _norms(rows), len(rows)
+  squared = [[x**2 for x in row] for row in norms]
+  scores = [
+    sum(sorted(squared[i][j] ** 2 for j in range(n) if j != i)[: n - f - 2]) for i in range(n)
+  ]
+  return [scores.index(min(scores))]
+
+
+def _alie_authors(rows, f):
+  distances = {}
+  for i in range(len(rows)):
+    for j in range(i):
+      norm = float(np.linalg.norm(rows[i].astype(np.float64) - rows[j]))
+      distances.setdefault(i, {})[j] = norm
+      distances.setdefault(j, {})[i] = norm
+  smallest, winner = 1e20, -1
+  for user, row in distances.items():
+    error = sum(sorted(row.values())[: len(rows) - f])
+    if error < smallest:
+      smallest, winner = error, user
+  return [winner % len(rows)]
+
+
+def _ndss21(rows, f):
+  remaining, taken = list(range(len(rows))), []
+  rows = rows.astype(np.float64)
+  while len(remaining) > 2 * f + 2:
+    scores = [
+      sum(sorted(np.sum((rows[i] - rows[j]) ** 2) for j in remaining)[: len(remaining) - 2 - f])
+      for i in remaining
+    ]
+    taken.append(remaining.pop(scores.index(min(scores))))
+  return taken
+
+
+def _flower_legacy(rows, f):
+  rows = rows.astype(np.float64)
+  matrix = np.array([[np.linalg.norm(a - b) ** 2 for b in rows] for a in rows])
+  k = max(1, len(rows) - f - 2)
+  return [int(np.argmin([np.sum(row[np.argsort(row)[1 : k + 1]]) for row in matrix]))]
+
+
+def _xie(rows, f):
+  if 2 * f + 2 >= len(rows):
+    f = (len(rows) - 3) // 2
+  return _krum(rows, f)
+
+
+def _reversed(rows, f):
+  norms, n = _norms(rows), len(rows)
+  scores = [0.0] * n
+  for j in range(n):
+    others = sorted((i for i in range(n) if i != j), key=lambda i: (norms[j][i], i))
+    for i in others[: n - f - 2]:
+      scores[i] += norms[j][i] ** 2
+  return [scores.index(min(scores))]
+
+
+_ORACLES = {
+  'krum_byzfl': _byzfl,
+  'krum_calicarpa': _calicarpa,
+  'krum_epfml': _epfml,
+  'krum_alie_authors': _alie_authors,
+  'multi_krum_ndss21': _ndss21,
+  'krum_flower_legacy': _flower_legacy,
+  'krum_xie': _xie,
+  'krum_reversed': _reversed,
+}
+
+
+def _selected(variant, rows, f):
+  aggregate, measurements = _traced(variant, f)(rows)
+  return aggregate.numpy(), list(np.flatnonzero(measurements['selected']))
+
+
+def test_every_variant_has_an_oracle_a_source_and_a_builder():
+  assert set(_ORACLES) == set(krum_variants.VARIANTS)
+  for name, variant in krum_variants.VARIANTS.items():
+    assert variant.repository
+    assert variant.difference
+    assert getattr(krum_variants, f'build_{name}')(max_byzantine=1).name == name
+
+
+@pytest.mark.parametrize('variant', list(_ORACLES))
+def test_equals_its_description_on_random_stacks(variant):
+  rng = np.random.default_rng(0)
+  f = 2  # one graph for all
+  for _ in range(40):
+    n = int(rng.integers(2 * f + 3, 2 * f + 9))
+    rows = rng.normal(size=[n, 5]).astype(np.float32)
+    expected = _ORACLES[variant](rows, f)
+    aggregate, selected = _selected(variant, rows, f)
+    assert selected == sorted(expected)
+    np.testing.assert_allclose(aggregate, rows[expected].astype(np.float64).mean(0), rtol=1e-5)
+
+
+def _manipulated(snr, epsilon, f, seed):
+  """Inner-product manipulation by the first f of 25 clients, isotropic honest updates."""
+  rng = np.random.default_rng(seed)
+  d, h = 1000, 25 - f
+  honest = rng.normal(size=[h, d]) / np.sqrt(d)
+  honest[:, 0] += np.sqrt(snr)
+  return np.concatenate([np.tile(-epsilon * honest.mean(0), [f, 1]), honest]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  ('variant', 'epsilon', 'krum_takes_attacker'),
+  [
+    ('krum_calicarpa', 7.0, False),
+    ('krum_alie_authors', 7.0, False),
+    ('multi_krum_ndss21', 7.0, False),
+    ('krum_byzfl', 5.5, True),
+    ('krum_epfml', 5.0, True),
+  ],
+)
+def test_selects_the_attacker_where_krum_does_not_or_the_other_way_round(
+  variant, epsilon, krum_takes_attacker
+):
+  for seed in range(5):
+    rows = _manipulated(0.15, epsilon, 11, seed)
+    krum_choice = _krum(rows, 11)[0]
+    assert (krum_choice < 11) == krum_takes_attacker
+    np.testing.assert_array_equal(krum.krum(rows, max_byzantine=11), rows[krum_choice])
+    _, selected = _selected(variant, rows, 11)
+    assert (min(selected) < 11) != krum_takes_attacker
+    assert selected == sorted(_ORACLES[variant](rows, 11))
+
+
+def test_flower_legacy_selects_a_nan_that_krum_never_does():
+  rows = np.random.default_rng(0).normal(size=[9, 4]).astype(np.float32)
+  rows[3, 2] = np.nan
+  aggregate, selected = _selected('krum_flower_legacy', rows, 2)
+  assert selected == [3] == _flower_legacy(rows, 2)
+  assert np.isnan(aggregate).any()
+  assert np.isfinite(krum.krum(rows, max_byzantine=2)).all()
+
+
+def test_flower_legacy_accepts_a_round_that_krum_refuses():
+  rows = np.array([[0], [5], [6]], np.float32)
+  assert _selected('krum_flower_legacy', rows, 2)[1] == [1]
+  with pytest.raises(ValueError, match='needs at least 7 clients'):
+    krum.krum(rows, max_byzantine=2)
+
+
+def test_xie_clamps_where_krum_refuses():
+  rows = np.random.default_rng(0).normal(size=[8, 4]).astype(np.float32)
+  assert _selected('krum_xie', rows, 5)[1] == _krum(rows, 2)
+  with pytest.raises(ValueError, match='needs at least 13 clients'):
+    krum.krum(rows, max_byzantine=5)
+
+
+def test_reversed_sum_is_won_by_an_isolated_outlier():
+  rows = np.random.default_rng(0).normal(size=[9, 4]).astype(np.float32)
+  rows[6] = 1e6
+  assert _selected('krum_reversed', rows, 2)[1] == [6]
+  assert _krum(rows, 2) != [6]
+
+
+def test_alie_authors_return_the_last_client_when_all_are_far():
+  rows = (1e20 * np.random.default_rng(0).normal(size=[9, 4])).astype(np.float32)
+  rows[8] *= 10
+  assert _selected('krum_alie_authors', rows, 2)[1] == [8] == _alie_authors(rows, 2)
+  assert _krum(rows, 2) != [8]
+
+
+def test_alie_authors_prefer_client_one_in_a_tie():
+  rows = np.zeros([5, 2], np.float32)
+  assert _selected('krum_alie_authors', rows, 1)[1] == [1] == _alie_authors(rows, 1)
+
+
+def test_epfml_accepts_one_client_too_few():
+  rows = np.random.default_rng(0).normal(size=[6, 3]).astype(np.float32)
+  assert _selected('krum_epfml', rows, 2)[1] == _epfml(rows, 2)
+  with pytest.raises(ValueError, match='at least 7'):
+    krum.krum(rows, max_byzantine=2)
+
+
+def test_refuses_an_unknown_name():
+  with pytest.raises(ValueError, match="Did you mean 'krum_byzfl'"):
+    krum_variants.aggregate(np.zeros([5, 2]), variant='krum_byzfll', max_byzantine=1)
