@@ -1,22 +1,36 @@
 """What every attack promises, whatever it sends."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_robust.aggregators import krum
 from tff_robust.attacks import (
   a_little_is_enough,
   adaptive_krum,
   attack,
   fang_krum,
   fang_trimmed_mean,
+  gaussian,
+  infinite,
   inner_product_manipulation,
+  mimic,
   min_max,
   min_sum,
+  model_replacement,
+  nan,
+  noise_matched_ipm,
+  optimal_attack,
+  replay,
   sign_flip,
+  zero,
 )
 
 _COLUMNS = 6
+# Defined for every cohort in this file.
+_RULE = krum.build_krum(max_byzantine=0)
 _BUILT = [
   inner_product_manipulation.build_inner_product_manipulation(epsilon=0.5),
   sign_flip.build_sign_flip(),
@@ -28,6 +42,16 @@ _BUILT = [
   fang_krum.build_fang_krum(max_byzantine=3),
   fang_trimmed_mean.build_fang_trimmed_mean(),
   fang_trimmed_mean.build_fang_trimmed_mean_partial(),
+  optimal_attack.build_optimal_ipm(rule=_RULE, num_evaluations=4),
+  optimal_attack.build_optimal_alie(rule=_RULE, num_evaluations=4),
+  mimic.build_mimic(num_warmup_rounds=2),
+  noise_matched_ipm.build_noise_matched_ipm(epsilon=0.5),
+  gaussian.build_gaussian(),
+  zero.build_zero(),
+  nan.build_nan(),
+  infinite.build_infinite(),
+  replay.build_replay(delay=2),
+  model_replacement.build_model_replacement(scale=20.0, l2_norm_bound=5.0),
 ]
 # Attacks that send no finite row, by their very name.
 _MEANS_TO = {'nan', 'infinite'}
@@ -38,12 +62,13 @@ def _rows(count, seed=0):
   return (np.random.default_rng(seed).normal(size=(count, _COLUMNS)) + 0.5).astype(np.float32)
 
 
+@functools.cache
 def _traced(built):
   rows = tf.TensorSpec([None, _COLUMNS], tf.float32)
   initial = tf.nest.map_structure(tf.convert_to_tensor, built.init(_COLUMNS))
   specs = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), initial)
 
-  @tf.function(input_signature=[specs, rows, rows, tf.TensorSpec([], tf.int64)])
+  @tf.function(input_signature=[specs, rows, rows, tf.TensorSpec([], tf.int64)], autograph=False)
   def run(state, messages, own, round_index):
     view = attack.View(messages, own, round_index)
     return built.apply(state, view, tf.stack([round_index, tf.constant(7, tf.int64)]))
