@@ -1,7 +1,5 @@
 """What every attack promises, whatever it sends."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,14 +53,12 @@ _BUILT = [
 ]
 # Attacks that send no finite row, by their very name.
 _MEANS_TO = {'nan', 'infinite'}
-_each_attack = pytest.mark.parametrize('built', _BUILT, ids=lambda built: built.name)
 
 
 def _rows(count, seed=0):
   return (np.random.default_rng(seed).normal(size=(count, _COLUMNS)) + 0.5).astype(np.float32)
 
 
-@functools.cache
 def _traced(built):
   rows = tf.TensorSpec([None, _COLUMNS], tf.float32)
   initial = tf.nest.map_structure(tf.convert_to_tensor, built.init(_COLUMNS))
@@ -76,9 +72,13 @@ def _traced(built):
   return initial, run
 
 
-@_each_attack
-def test_keeps_state_and_shapes_when_row_counts_are_unknown(built):
-  state, run = _traced(built)
+@pytest.fixture(scope='module', params=_BUILT, ids=lambda built: built.name)
+def traced(request):
+  return request.param, *_traced(request.param)
+
+
+def test_keeps_state_and_shapes_when_row_counts_are_unknown(traced):
+  _, state, run = traced
   for round_index, (seen, own) in enumerate([(11, 5), (9, 1), (10, 0), (1, 3), (0, 2)]):
     following, sent = run(state, _rows(seen), _rows(own, 1), tf.constant(round_index, tf.int64))
     assert sent.shape == (own, _COLUMNS)
@@ -90,13 +90,12 @@ def test_keeps_state_and_shapes_when_row_counts_are_unknown(built):
   assert run.experimental_get_tracing_count() == 1
 
 
-@_each_attack
-def test_sends_finite_rows_although_it_sees_others(built):
+def test_sends_finite_rows_although_it_sees_others(traced):
+  built, state, run = traced
   clean, own = _rows(11), _rows(3, 1)
   bad = np.full((2, _COLUMNS), np.nan, np.float32)
   bad[1] = 1.0
   bad[1, 2] = np.inf
-  state, run = _traced(built)
   for seen, sent_honestly in (
     (np.concatenate([clean[:4], bad[:1], clean[4:], bad[1:]]), own),
     (np.concatenate([bad, bad]), np.full_like(own, np.nan)),
@@ -105,22 +104,20 @@ def test_sends_finite_rows_although_it_sees_others(built):
     assert np.isfinite(sent).all() == (built.name not in _MEANS_TO)
 
 
-@_each_attack
-def test_repeats_itself_for_the_same_seed(built):
-  state, run = _traced(built)
+def test_repeats_itself_for_the_same_seed(traced):
+  _, state, run = traced
   arguments = (state, _rows(11), _rows(3, 1), tf.constant(4, tf.int64))
   np.testing.assert_array_equal(run(*arguments)[1], run(*arguments)[1])
 
 
-@_each_attack
-def test_does_not_overflow_on_the_largest_finite_values(built):
+def test_does_not_overflow_on_the_largest_finite_values(traced):
+  built, state, run = traced
   huge = np.where(_rows(11) > 0.5, np.float32(3e38), np.float32(-3e38)).astype(np.float32)
-  state, run = _traced(built)
   sent = run(state, huge, huge[:3], tf.constant(0, tf.int64))[1].numpy()
   assert np.isfinite(sent).all() == (built.name not in _MEANS_TO)
 
 
-@_each_attack
-def test_names_only_known_knowledge(built):
+def test_names_only_known_knowledge(traced):
+  built, _, _ = traced
   assert built.knowledge_modes
   assert set(built.knowledge_modes) <= set(attack.KNOWLEDGE)
