@@ -1,0 +1,66 @@
+"""The coordinate-wise trimmed mean.
+
+Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett, "Byzantine-Robust Distributed
+Learning: Towards Optimal Statistical Rates", ICML 2018, definition 2.
+https://proceedings.mlr.press/v80/yin18a.html
+"""
+
+import tensorflow as tf
+
+from tff_robust import checks, signatures
+from tff_robust.aggregators import column_blocks, demands, finite_rows, order_statistics, rule
+
+
+def required_clients(max_byzantine: int) -> int:
+  """Returns the smallest round for which the rule is defined, 2f + 1."""
+  return 2 * max_byzantine + 1
+
+
+def _trimmed_mean(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome:
+  updates = demands.enough_clients(
+    updates,
+    rule='trimmed_mean',
+    max_byzantine=max_byzantine,
+    required=required_clients(max_byzantine),
+  )
+
+  def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
+
+    def of_block(block: tf.Tensor) -> tf.Tensor:
+      values = order_statistics.columns(block)
+      return tf.cast(order_statistics.trimmed_mean(values, remaining)[:, 0], tf.float32)
+
+    return column_blocks.map_columns(of_block, kept), {}
+
+  return finite_rows.aggregate(updates, of_finite, max_byzantine=max_byzantine)
+
+
+def trimmed_mean(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggregate:
+  """The mean of each coordinate without its f largest and f smallest values.
+
+  With f = 0 it is the unweighted mean.
+
+  Args:
+    updates: float32 [n, d].
+    max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
+
+  Returns:
+    float32 [d]; all zeros if more than f rows hold a NaN or an infinity. Up to f such
+    rows are dropped, and f is lowered by their number.
+
+  Guarantees:
+    In each coordinate the aggregate lies between the smallest and the largest honest value.
+
+  Raises:
+    ValueError: If n is known while tracing and n < 2f + 1.
+    tf.errors.InvalidArgumentError: If that turns out at run time.
+  """
+  return _trimmed_mean(updates, max_byzantine)[0]
+
+
+def build_trimmed_mean(*, max_byzantine: int) -> rule.AggregationRule:
+  """Returns the rule `trimmed_mean`."""
+  checks.at_least('max_byzantine', max_byzantine, 0)
+  return finite_rows.build_rule(
+    'trimmed_mean', lambda updates, seed: _trimmed_mean(updates, max_byzantine)
+  )
