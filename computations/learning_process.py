@@ -59,8 +59,11 @@ def build_learning_process(
     noise_source=config.privacy.noise_source,
     source=source,
   )
+  rule = registry.build(
+    registry.AGGREGATORS, config.aggregation.aggregator, config.aggregation.options
+  )
   attack = config.attack
-  if attack.attack != config_lib.NO_ATTACK and attack.num_byzantine:
+  if attack.knowledge is not None and attack.num_byzantine:
     clean_work = None
     if attack.knowledge.endswith('_clean') or attack.byzantine_dp_noise:
       clean_work = dp_client_work.build_dp_client_work(
@@ -72,16 +75,13 @@ def build_learning_process(
       )
     work = byzantine_client_work.build_byzantine_client_work(
       work,
-      attack=registry.build(registry.ATTACKS, attack.attack, attack.options),
+      attack=registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule),
       knowledge=attack.knowledge,
       start_round=attack_start_round,
       seed=config.seed,
       clean_work=clean_work,
       byzantine_dp_noise=attack.byzantine_dp_noise,
     )
-  rule = registry.build(
-    registry.AGGREGATORS, config.aggregation.aggregator, config.aggregation.options
-  )
   return compose(
     model,
     work,

@@ -31,6 +31,18 @@ def nonnegative(argument: str, value: float) -> None:
     raise ValueError(f'{argument}={value} must be a finite number of at least 0.')
 
 
+def finite(argument: str, value: float) -> None:
+  """Raises unless `value` is a finite number."""
+  if not math.isfinite(value):
+    raise ValueError(f'{argument}={value} must be a finite number.')
+
+
+def in_unit_interval(argument: str, value: float) -> None:
+  """Raises unless 0 <= value <= 1."""
+  if not 0 <= value <= 1:
+    raise ValueError(f'{argument}={value} must lie between 0 and 1.')
+
+
 def at_least(argument: str, value: float, minimum: float) -> None:
   """Raises unless `value >= minimum`."""
   if not value >= minimum:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_robust import checks, registry
+from tff_robust.privacy import mechanisms
 
 DATASETS = ('digits', 'mnist', 'fashion_mnist', 'cifar10')
 MODELS = ('logistic', 'mlp', 'small', 'literal', 'xie')
@@ -17,14 +18,14 @@ PARTITIONS = ('iid', 'dirichlet', 'label_shards')
 ALGORITHMS = ('fed_sgd', 'fed_avg')
 BATCH_SAMPLINGS = ('shuffle', 'poisson')
 NO_ATTACK = 'none'
-KNOWLEDGE = ('honest_messages', 'honest_clean', 'own_messages', 'own_clean')
 PLACEMENTS = ('cohort', 'population')
 START_UNITS = ('round', 'server_epoch')
-CLIP_UNITS = ('example', 'minibatch_mean')
-NOISE_SCALES = ('sum_then_divide', 'on_mean', 'per_example_sum')
+KNOWLEDGE = registry.KNOWLEDGE
+CLIP_UNITS = mechanisms.CLIP_UNITS
+NOISE_SCALES = mechanisms.NOISE_SCALES
 NOISE_SOURCES = ('seeded', 'entropy')
 AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
-ACCOUNTANTS = ('pld', 'rdp')
+ACCOUNTANTS = ('pld', 'rdp', 'rdp_classic')
 RUNTIMES = ('native', 'accelerated')
 
 
@@ -148,7 +149,7 @@ class AggregationConfig:
   """
 
   aggregator: str = 'mean'
-  options: Mapping[str, registry.OptionValue] = dataclasses.field(default_factory=dict)
+  options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
     options = registry.complete_options(
@@ -169,7 +170,8 @@ class AttackConfig:
     placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
       compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
       draws cohorts regardless of it.
-    knowledge: What the adversary sees; one of `KNOWLEDGE`.
+    knowledge: What the adversary sees, one of `registry.KNOWLEDGE`; left out, the first view
+      with which the attack makes sense.
     start: When the attack begins, counted from 0 in `start_unit`.
     start_unit: 'round' or 'server_epoch' (one pass over the training set).
     byzantine_dp_noise: Whether Byzantine clients add the DP noise of an honest message to
@@ -177,17 +179,16 @@ class AttackConfig:
   """
 
   attack: str = NO_ATTACK
-  options: Mapping[str, registry.OptionValue] = dataclasses.field(default_factory=dict)
+  options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
   num_byzantine: int = 0
   placement: str = 'cohort'
-  knowledge: str = 'honest_messages'
+  knowledge: str | None = None
   start: float = 0
   start_unit: str = 'round'
   byzantine_dp_noise: bool = False
 
   def __post_init__(self) -> None:
     checks.known_name('byzantine_placement', self.placement, PLACEMENTS)
-    checks.known_name('attack_knowledge', self.knowledge, KNOWLEDGE)
     checks.known_name('attack_start_unit', self.start_unit, START_UNITS)
     checks.nonnegative('attack_start', self.start)
     checks.at_least('num_byzantine', self.num_byzantine, 0)
@@ -204,11 +205,22 @@ class AttackConfig:
         given['byzantine_dp_noise'] = True
       if self.start:
         given['attack_start'] = self.start
+      if self.knowledge is not None:
+        given['attack_knowledge'] = self.knowledge
       checks.no_unread_options('attack', self.attack, given, ())
     else:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
       object.__setattr__(self, 'options', options)
+      views = registry.ATTACKS[self.attack].knowledge
+      knowledge = views[0] if self.knowledge is None else self.knowledge
+      checks.known_name('attack_knowledge', knowledge, registry.KNOWLEDGE)
+      if knowledge not in views:
+        raise ValueError(
+          f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which'
+          f' allows: {", ".join(views)}.'
+        )
+      object.__setattr__(self, 'knowledge', knowledge)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,7 +238,8 @@ class PrivacyConfig:
       seed) or 'entropy' (drawn afresh on every client).
     amplification: 'as_sampled' accounts for the sampling in use; 'poisson' insists on
       amplification by Poisson sampling; 'none' does without any.
-    accountant: 'pld' or 'rdp'.
+    accountant: 'pld' (privacy loss distributions), 'rdp' (Renyi, the conversion of
+      dp_accounting) or 'rdp_classic' (Renyi, the conversion of Mironov 2017).
   """
 
   l2_norm_clip: float | None = None
@@ -299,12 +312,12 @@ class ExperimentConfig:
     checks.enough_clients(
       self.aggregation.aggregator,
       cohort,
-      int(options.get('max_byzantine', 0)),
+      _integer(options, 'max_byzantine'),
       registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
     )
     if 'num_selected' in options:
-      allowed = cohort - int(options['max_byzantine'])
-      if int(options['num_selected']) > allowed:
+      allowed = cohort - _integer(options, 'max_byzantine')
+      if _integer(options, 'num_selected') > allowed:
         raise ValueError(
           f'num_selected={options["num_selected"]} must be at most clients_per_round -'
           f' max_byzantine = {allowed}.'
@@ -334,3 +347,8 @@ class ExperimentConfig:
       is_section = isinstance(section, type) and dataclasses.is_dataclass(section)
       built[name] = section(**value) if is_section and isinstance(section, type) else value
     return cls(**built)
+
+
+def _integer(options: Mapping[str, registry.OptionValue | None], name: str) -> int:
+  """Returns an option as an integer, 0 where it is not read."""
+  return int(options.get(name) or 0)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_robust import registry
+from tff_robust.aggregators import rule as rule_lib
+from tff_robust.attacks import attack as attack_lib
+
+EXAMPLES = {
+  'max_byzantine': 2,
+  'num_selected': 3,
+  'attack_epsilon': 0.1,
+  'attack_scale': 2.0,
+  'attack_warmup_rounds': 3,
+}
+NUM_CLIENTS = 11
+
+
+def options_of(kind, table, name):
+  needed = set(table[name].reads) - set(table[name].defaults)
+  given = {option: EXAMPLES[option] for option in needed}
+  return registry.complete_options(kind, table, name, given)
+
+
+@pytest.mark.parametrize('name', registry.AGGREGATORS)
+def test_every_rule_is_built_from_its_row_and_answers(name):
+  options = options_of('aggregator', registry.AGGREGATORS, name)
+  rule = registry.build(registry.AGGREGATORS, name, options)
+  assert isinstance(rule, rule_lib.AggregationRule)
+  assert rule.name == name
+  updates = np.random.default_rng(0).standard_normal((NUM_CLIENTS, 6)).astype(np.float32)
+  output = rule.apply(rule.init(6), updates, np.ones(NUM_CLIENTS, np.float32), [1, 2])
+  assert output.aggregate.shape == [6]
+  assert np.isfinite(output.aggregate).all()
+  assert {'num_nonfinite', 'round_rejected'} <= set(output.measurements)
+
+
+@pytest.mark.parametrize('name', registry.AGGREGATORS)
+def test_demand_for_clients_in_the_row_is_the_demand_of_the_rule(name):
+  options = options_of('aggregator', registry.AGGREGATORS, name)
+  rule = registry.build(registry.AGGREGATORS, name, options)
+  required = registry.AGGREGATORS[name].required_clients(options)
+  for num_clients in (required, required - 1):
+    rows, weights = np.eye(num_clients, 6, dtype=np.float32), np.ones(num_clients, np.float32)
+    if num_clients == required:
+      assert rule.apply(rule.init(6), rows, weights, [1, 2]).aggregate.shape == [6]
+    elif num_clients > 0:
+      with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=name):
+        rule.apply(rule.init(6), rows, weights, [1, 2])
+
+
+@pytest.mark.parametrize('name', registry.ATTACKS)
+def test_every_attack_is_built_from_its_row_and_answers_in_each_of_its_views(name):
+  options = options_of('attack', registry.ATTACKS, name)
+  rule = registry.build(registry.AGGREGATORS, 'krum', {'max_byzantine': 2})
+  attack = registry.build(registry.ATTACKS, name, options, rule=rule)
+  assert isinstance(attack, attack_lib.Attack)
+  assert attack.name == name
+  assert attack.knowledge_modes == registry.ATTACKS[name].knowledge
+  rows = np.random.default_rng(0).standard_normal((NUM_CLIENTS, 6)).astype(np.float32)
+  for knowledge in attack.knowledge_modes:
+    seen = rows[2:] if knowledge.startswith('honest_') else rows[:2]
+    view = attack_lib.View(tf.constant(seen), tf.constant(rows[:2]), tf.constant(0, tf.int64))
+    _, sent = attack.apply(attack.init(6), view, tf.constant([1, 2], tf.int64))
+    assert sent.shape == [2, 6]
+
+
+@pytest.mark.parametrize('table', [registry.AGGREGATORS, registry.ATTACKS])
+def test_every_option_that_a_row_reads_or_defaults_is_known(table):
+  for entry in table.values():
+    assert set(entry.reads) <= set(registry.OPTIONS)
+    assert set(entry.defaults) <= set(entry.reads)
+
+
+def test_every_option_is_read_by_somebody():
+  entries = [*registry.AGGREGATORS.values(), *registry.ATTACKS.values()]
+  assert set(registry.OPTIONS) == {option for entry in entries for option in entry.reads}
