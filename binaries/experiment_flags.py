@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from tff_robust import config, registry
+from tff_robust.program import cohorts, schedule
 
 _SECTIONS: Mapping[str, Any] = {
   'data': config.DataConfig,
@@ -140,7 +141,9 @@ SETTINGS: tuple[Setting, ...] = (
     'Whether --num_byzantine counts the Byzantine clients of each cohort or of the population.',
     config.PLACEMENTS,
   ),
-  Setting('attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', config.KNOWLEDGE),
+  Setting(
+    'attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', registry.KNOWLEDGE
+  ),
   Setting(
     'attack_start',
     'attack',
@@ -271,21 +274,24 @@ def names() -> tuple[str, ...]:
   return (*(setting.flag for setting in SETTINGS), *registry.OPTIONS, 'seed')
 
 
-def _section_of_option(option: str, chosen: Mapping[str, Any]) -> str:
-  """Returns the section of the configuration to which an option belongs.
+def _sections_of_option(option: str, chosen: Mapping[str, Any]) -> list[str]:
+  """Returns the sections of the configuration to which an option belongs.
 
-  The rule or attack in use that reads it decides. When none does, the configuration has
-  to say so, for the kind of thing that could have read it.
+  The rule and the attack in use that read it decide. When neither does, the configuration
+  has to say so, for a kind of thing that could have read it.
   """
   tables = {'aggregation': registry.AGGREGATORS, 'attack': registry.ATTACKS}
-  for section, table in tables.items():
-    entry = table.get(chosen[section])
-    if entry is not None and option in entry.reads:
-      return section
-  for section, table in tables.items():
-    if any(option in entry.reads for entry in table.values()):
-      return section
-  raise ValueError(f'{option} is read by no aggregator and no attack.')
+  reading = [
+    section
+    for section, table in tables.items()
+    if chosen[section] in table and option in table[chosen[section]].reads
+  ]
+  able = [
+    section
+    for section, table in tables.items()
+    if any(option in entry.reads for entry in table.values())
+  ]
+  return reading or able[:1]
 
 
 def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config.ExperimentConfig:
@@ -304,8 +310,8 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config.Exp
   options: dict[str, dict[str, registry.OptionValue]] = {name: {} for name in chosen}
   for name in registry.OPTIONS:
     value = flag_values[name].value
-    if value is not None:
-      options[_section_of_option(name, chosen)][name] = value
+    for section in _sections_of_option(name, chosen) if value is not None else ():
+      options[section][name] = value
   for section, values in options.items():
     sections[section]['options'] = values
   seed = flag_values['seed'].value
@@ -336,3 +342,9 @@ def check_agrees(
         f'--{name}={flag.value} differs from the run to resume, which has {name}={value}; leave'
         ' it out, or start another run in another --output_dir.'
       )
+
+
+def check_without_data(experiment: config.ExperimentConfig) -> None:
+  """Raises ValueError for what does not fit in any data set; free of TensorFlow."""
+  cohorts.build_sampler(experiment)
+  schedule.check_rounds(experiment)

@@ -6,8 +6,8 @@ from absl import flags
 from binaries import experiment_flags
 from tff_robust import config, registry
 
-# One value for each flag that differs from its default, in three runs that together may
-# hold all of them (some exclude each other).
+# A value that differs from its default for each flag that is not an option of a rule or an
+# attack, in three runs, since some exclude each other.
 AVERAGING = {
   'dataset': 'cifar10',
   'data_dir': 'somewhere',
@@ -47,11 +47,11 @@ PRIVATE = {
   'privacy_amplification': 'poisson',
   'accountant': 'rdp',
   'attack': 'sign_flip',
-  'attack_scale': 3.0,
   'num_byzantine': 2,
   'byzantine_dp_noise': True,
 }
 EPOCHS = {'num_server_epochs': 2.5, 'partition': 'label_shards', 'shards_per_client': 2}
+TEXTS = {'attack_direction': ('sign',)}
 RUNS = (AVERAGING, PRIVATE, EPOCHS)
 
 
@@ -82,8 +82,43 @@ def test_each_flag_given_changes_the_configuration(values):
     assert value in found or name == 'seed', name
 
 
+def sample(name):
+  option = registry.OPTIONS[name]
+  for candidate in {int: (3,), float: (0.5, 1.5), str: TEXTS.get(name, ())}[option.kind]:
+    try:
+      option.check(name, candidate)
+    except ValueError:
+      continue
+    return candidate
+  raise AssertionError(f'no sample value for option {name}')
+
+
+@pytest.mark.parametrize(
+  ('section', 'chooser', 'chosen'),
+  [('aggregation', 'aggregator', name) for name in registry.AGGREGATORS]
+  + [('attack', 'attack', name) for name in registry.ATTACKS],
+)
+def test_every_option_reaches_the_rule_or_attack_that_reads_it(section, chooser, chosen):
+  entry = (registry.AGGREGATORS if chooser == 'aggregator' else registry.ATTACKS)[chosen]
+  values = {name: sample(name) for name in entry.reads}
+  found = experiment_flags.config_from_flags(
+    parse('--num_rounds=3', f'--{chooser}={chosen}', *arguments_of(values))
+  )
+  assert getattr(found, section).options == values
+  other = {'aggregation': found.attack, 'attack': found.aggregation}[section]
+  assert other.options == {}
+
+
+def test_an_option_that_both_read_reaches_both():
+  found = experiment_flags.config_from_flags(
+    parse('--num_rounds=3', '--aggregator=krum', '--attack=fang_krum', '--max_byzantine=4')
+  )
+  assert found.aggregation.options == {'max_byzantine': 4}
+  assert found.attack.options == {'max_byzantine': 4}
+
+
 def test_no_flag_is_unread():
-  given = set().union(*RUNS)
+  given = set().union(*RUNS) | set(registry.OPTIONS)
   assert given == set(experiment_flags.names())
   defined = {
     flag.name
@@ -115,7 +150,8 @@ def test_every_option_of_the_registry_is_a_flag_without_a_default():
   for name, option in registry.OPTIONS.items():
     assert flag_values[name].default is None
     assert option.help in flag_values[name].help
-  assert 'Read by --aggregator=krum|multi_krum.' in flag_values['max_byzantine'].help
+  text = flag_values['max_byzantine'].help
+  assert 'Read by --aggregator=krum' in text
 
 
 def test_help_says_what_a_left_out_learning_rate_becomes():

@@ -1,0 +1,218 @@
+"""One run from its configuration to its report. Imports TensorFlow when it has to."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from binaries import privacy_report, run_flags
+from tff_robust import config
+from tff_robust.data import load
+from tff_robust.program import cohorts, interruption, run_folder, schedule, summary
+from tff_robust.runtime import contexts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+  """A run of which everything is checked and built.
+
+  Attributes:
+    experiment: Everything that determines the result.
+    options: Everything else that was decided.
+    folder: The folder of the run.
+    plan: Lengths of the run in rounds.
+    sampler: Who takes part when.
+    data: Who holds what.
+    loop: The training loop.
+    runtime: One line that says where the run runs.
+  """
+
+  experiment: config.ExperimentConfig
+  options: run_flags.RunOptions
+  folder: pathlib.Path
+  plan: schedule.Schedule
+  sampler: cohorts.CohortSampler
+  data: Any
+  loop: Any
+  runtime: str
+
+  def run(self) -> tuple[summary.Summary, int]:
+    """Trains, and writes summary and picture; returns the summary and an exit status.
+
+    The status is 0 for completed and for diverged runs, 130 or 143 for a run that a signal
+    interrupted.
+    """
+    from tff_robust.program import history, plots, progress, releases
+
+    rounds, state = self.loop.start()
+    history_file = self.folder / history.FILE_NAME
+    history.keep_before(history_file, rounds)
+    release = releases.open_releases(self.folder)
+    with interruption.Interruption() as stop:
+      shown = progress.Progress(
+        self.plan.num_rounds, first_round=rounds, show_bar=self.options.progress
+      )
+      try:
+        outcome = self.loop.run(rounds, state, release=release, shown=shown, stop=stop)
+      finally:
+        shown.close()
+    rows = history.read(history_file)
+    found = summary.summarize(
+      rows,
+      status=outcome.status,
+      rounds=outcome.rounds,
+      plan=self.plan,
+      privacy=privacy_report.statement(
+        self.experiment, self.sampler, self.data.clients.client_sizes.tolist(), outcome.rounds
+      ),
+      folder=self.folder,
+    )
+    summary.write(found)
+    plots.draw(
+      rows,
+      self.folder,
+      title=_title(self.experiment),
+      num_classes=self.data.num_classes,
+      attack_start_round=self.plan.attack_start_round,
+      byzantine_clients=self.sampler.byzantine_clients().tolist(),
+    )
+    interrupted = outcome.status == 'interrupted'
+    return found, stop.exit_status if interrupted else 0
+
+  def run_and_report(self) -> int:
+    """Runs, prints the summary, and returns the exit status of the binary."""
+    from tff_robust.program import plots
+
+    print(f'{_title(self.experiment)}\n{self.runtime}\nfolder {self.folder}', file=sys.stderr)
+    resume = f'--resume --output_dir={self.folder}'
+    try:
+      found, exit_status = self.run()
+    except KeyboardInterrupt:
+      print(f'\nInterrupted at once; to go on from the last checkpoint: {resume}', file=sys.stderr)
+      return 130
+    finally:
+      contexts.close_context()
+    print(f'{found.table()}\n\nPicture: {self.folder / plots.FILE_NAME}', flush=True)
+    if exit_status:
+      print(f'Interrupted after a whole round; to go on: {resume}', file=sys.stderr)
+    return exit_status
+
+
+def _title(experiment: config.ExperimentConfig) -> str:
+  training, attack = experiment.training, experiment.attack
+  rule = experiment.aggregation.aggregator + _options(experiment.aggregation.options)
+  parts = [
+    f'{experiment.data.dataset}, {training.model}, {training.algorithm}, {rule},'
+    f' {training.clients_per_round} of {experiment.data.num_clients} clients a round'
+  ]
+  if attack.attack != config.NO_ATTACK:
+    where = 'each cohort' if attack.placement == 'cohort' else 'the population'
+    parts.append(f'{attack.attack}{_options(attack.options)} by {attack.num_byzantine} of {where}')
+  privacy = experiment.privacy
+  if privacy.enabled:
+    parts.append(f'clip {privacy.l2_norm_clip:g}, noise multiplier {privacy.noise_multiplier:g}')
+  return '\n'.join(parts)
+
+
+def _options(options: Any) -> str:
+  text = ', '.join(f'{name}={value}' for name, value in options.items() if value is not None)
+  return f' ({text})' if text else ''
+
+
+def _quiet() -> None:
+  """Keeps the chatter of TensorFlow and its dependents from the user's terminal."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+  warnings.filterwarnings('ignore', message='Deprecated call to `pkg_resources')
+
+
+def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) -> Experiment:
+  """Loads the data, builds the process and makes or opens the folder of the run.
+
+  Args:
+    experiment: Everything that determines the result.
+    options: Everything else. With `resume`, the folder must hold a run of exactly this
+      experiment.
+
+  Raises:
+    ValueError: When something does not fit: with the data, the folder or each other.
+  """
+  _quiet()
+  sampler = cohorts.build_sampler(experiment)
+  if options.resume and options.output_dir is not None:
+    if run_folder.load(options.output_dir)[0] != experiment:
+      raise ValueError(
+        f'output_dir={options.output_dir} holds a run with another configuration; resume with'
+        ' the same one, or give another --output_dir.'
+      )
+  elif options.output_dir is not None:
+    run_folder.check_unused(options.output_dir)
+  dataset = load.load_dataset(experiment.data.dataset, data_dir=experiment.data.data_dir)
+  runtime = contexts.install_context(options.runtime, device=options.device)
+
+  from binaries import federated_data
+  from computations import learning_process, models
+  from tff_robust.program import checkpoints, training_loop
+
+  data = federated_data.deal(dataset, experiment.data, seed=experiment.seed)
+  plan = schedule.build_schedule(experiment, data.clients.client_sizes.tolist())
+  model = models.build_model(
+    experiment.training.model,
+    input_shape=data.clients.input_shape,
+    num_classes=data.num_classes,
+    seed=experiment.seed,
+    input_mean=data.channel_mean,
+    input_std=data.channel_std,
+  )
+  process = learning_process.build_learning_process(
+    experiment, model=model, attack_start_round=plan.attack_start_round or 0
+  )
+  folder = options.output_dir or run_folder.default_folder(experiment)
+  if not options.resume:
+    run_folder.create(folder, experiment, running=options.shared(), runtime=runtime)
+  loop = training_loop.TrainingLoop(
+    process=process,
+    plan=plan,
+    cohort_of=sampler.cohort,
+    client_value=data.clients.client_value,
+    evaluate=_evaluate(model, data),
+    saved=checkpoints.Checkpoints(folder / 'checkpoints'),
+    evaluate_every=options.rounds_between_evaluations(plan.num_rounds),
+    checkpoint_every=options.checkpoint_every,
+  )
+  return Experiment(
+    experiment=experiment,
+    options=options,
+    folder=folder,
+    plan=plan,
+    sampler=sampler,
+    data=data,
+    loop=loop,
+    runtime=runtime,
+  )
+
+
+def _evaluate(model: Any, data: Any) -> Callable[[Any], dict[str, float]]:
+  """Returns a function from weights to the evaluation columns of a history row."""
+  import tensorflow as tf
+
+  from computations import evaluation
+
+  evaluate = evaluation.build_evaluate(model)
+  splits = {
+    name: [tf.constant(part) for part in split]
+    for name, split in (('validation', data.validation), ('test', data.test))
+  }
+
+  def evaluate_splits(weights: Any) -> dict[str, float]:
+    cells = {}
+    for name, (x, y) in splits.items():
+      found = evaluate(weights, x, y)
+      cells[f'{name}_accuracy'] = found['accuracy']
+      cells[f'{name}_loss'] = found['loss']
+    return cells
+
+  return evaluate_splits

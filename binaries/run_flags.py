@@ -1,0 +1,127 @@
+"""The flags of a run itself: where it runs and writes, and how often it looks up."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from tff_robust import checks, config
+from tff_robust.program import run_folder
+from tff_robust.runtime import contexts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+  """What is decided about a run beside what determines its result.
+
+  Attributes:
+    output_dir: The folder of the run; None makes one under `runs/`.
+    resume: Whether to go on with the run in `output_dir`.
+    runtime: One of `config.RUNTIMES`. Runtimes agree to rounding, not to the last bit.
+    device: 'auto', 'cpu' or 'gpu:N'.
+    evaluate_every: Rounds between evaluations; None for about a hundred in a run.
+    checkpoint_every: Rounds between checkpoints.
+    progress: Whether to draw a progress bar on a terminal.
+  """
+
+  output_dir: pathlib.Path | None = None
+  resume: bool = False
+  runtime: str = 'native'
+  device: str = 'auto'
+  evaluate_every: int | None = None
+  checkpoint_every: int = 10
+  progress: bool = True
+
+  def __post_init__(self) -> None:
+    checks.known_name('runtime', self.runtime, config.RUNTIMES)
+    contexts.check_runtime(self.runtime, device=self.device)
+    checks.at_least('checkpoint_every', self.checkpoint_every, 1)
+    if self.evaluate_every is not None:
+      checks.at_least('evaluate_every', self.evaluate_every, 1)
+    if self.resume and self.output_dir is None:
+      raise ValueError('--resume needs --output_dir, the folder of the run to go on with.')
+
+  def shared(self) -> Mapping[str, Any]:
+    """Returns what a resumed run must have in common with the run it goes on with."""
+    return {'runtime': self.runtime, 'evaluate_every': self.evaluate_every}
+
+  def rounds_between_evaluations(self, num_rounds: int) -> int:
+    """Returns `evaluate_every`, chosen by the length of the run where it was left out."""
+    return self.evaluate_every or max(1, num_rounds // 100)
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines every flag of a run itself on `flag_values`."""
+  default = {field.name: field.default for field in dataclasses.fields(RunOptions)}
+  flags.DEFINE_string(
+    'output_dir',
+    None,
+    'Folder of the run; left out, one named by the time is made under runs/.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_boolean(
+    'resume',
+    default['resume'],
+    'Go on with the run in --output_dir from its last checkpoint; its other flags may be left out.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_string(
+    'runtime',
+    default['runtime'],
+    f'Where federated computations run. One of: {", ".join(config.RUNTIMES)}.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_string(
+    'device',
+    default['device'],
+    "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.",
+    flag_values=flag_values,
+  )
+  flags.DEFINE_integer(
+    'evaluate_every',
+    default['evaluate_every'],
+    'Rounds between evaluations; left out, about a hundred evaluations in a run.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_integer(
+    'checkpoint_every',
+    default['checkpoint_every'],
+    'Rounds between checkpoints.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_boolean(
+    'progress',
+    default['progress'],
+    'Draw a progress bar when standard error is a terminal; otherwise lines are written.',
+    flag_values=flag_values,
+  )
+
+
+def options_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> RunOptions:
+  """Returns the options that the flags describe.
+
+  With --resume, what the run in the folder has fixed is taken from there.
+
+  Raises:
+    ValueError: When a value is not allowed, or differs from the run to resume.
+  """
+  names = [field.name for field in dataclasses.fields(RunOptions)]
+  values = {name: flag_values[name].value for name in names}
+  if values['output_dir'] is not None:
+    values['output_dir'] = pathlib.Path(values['output_dir'])
+  options = RunOptions(**values)
+  if options.output_dir is None:
+    return options
+  if not options.resume:
+    run_folder.check_unused(options.output_dir)
+    return options
+  _, stored = run_folder.load(options.output_dir)
+  for name, value in stored.items():
+    if flag_values[name].present and flag_values[name].value != value:
+      raise ValueError(
+        f'--{name}={flag_values[name].value} differs from the run to resume, which has'
+        f' {name}={value}; leave it out.'
+      )
+  return dataclasses.replace(options, **stored)

@@ -1,0 +1,158 @@
+"""One picture of a run: accuracy, loss, who was selected, and the two measures of the attack.
+
+Every line has its own dash or weight, so that the picture reads in grey.
+"""
+
+import math
+import os
+import pathlib
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import figure as figures
+from matplotlib import ticker
+
+from tff_robust.program import history
+
+FILE_NAME = 'curves.png'
+_LOSS_LIMIT = 20.0  # Above the loss of a model that has collapsed, far below a diverging one.
+_DARK, _RED, _BLUE, _GREY = '#222222', '#c0392b', '#1f5fa8', '#8a8a8a'
+
+
+def _curve(rows: Sequence[history.Row], name: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns rounds and values, a value that is no number as +inf, where a column is told."""
+  pairs = [(row[history.ROUND], cell) for row in rows if (cell := row[name]) is not None]
+  values = [float(cell) if not math.isnan(float(cell)) else math.inf for _, cell in pairs]
+  return np.array([r for r, _ in pairs], float), np.array(values, float)
+
+
+def _draw_accuracy(axes: Any, rows: Sequence[history.Row], num_classes: int) -> None:
+  for name, label, style in (
+    ('test_accuracy', 'test', {'color': _BLUE, 'linewidth': 1.8}),
+    ('validation_accuracy', 'validation', {'color': _DARK, 'linewidth': 1.0, 'linestyle': '--'}),
+  ):
+    axes.plot(*_curve(rows, name), label=label, **style)
+  axes.axhline(1 / num_classes, color=_GREY, linewidth=1, linestyle=':', label='chance')
+  axes.set_ylim(0, 1)
+  axes.set_ylabel('accuracy\n(share of examples)')
+  axes.legend(loc='best', fontsize=8, frameon=False, ncols=3)
+
+
+def _draw_loss(axes: Any, rows: Sequence[history.Row], num_classes: int) -> None:
+  curves = (
+    ('test_loss', 'test', {'color': _BLUE, 'linewidth': 1.8}),
+    ('validation_loss', 'validation', {'color': _DARK, 'linewidth': 1.0, 'linestyle': '--'}),
+    ('train_loss', 'training, honest clients', {'color': _GREY, 'linewidth': 0.9}),
+  )
+  clipped = False
+  highest = math.log(num_classes)
+  for name, label, style in curves:
+    rounds, values = _curve(rows, name)
+    clipped = clipped or bool((values > _LOSS_LIMIT).any())
+    values = np.minimum(values, _LOSS_LIMIT)
+    highest = max(highest, values.max(initial=0.0))
+    axes.plot(rounds, values, label=label, **style)
+  axes.axhline(math.log(num_classes), color=_GREY, linewidth=1, linestyle=':', label='chance')
+  axes.set_ylim(0, 1.08 * highest)
+  note = f'\nclipped at {_LOSS_LIMIT:g}' if clipped else ''
+  axes.set_ylabel(f'cross-entropy\n(nats an example){note}')
+  axes.legend(loc='best', fontsize=8, frameon=False, ncols=2)
+
+
+def _draw_selected(
+  axes: Any, rows: Sequence[history.Row], byzantine_clients: Collection[int]
+) -> None:
+  """Draws a mark for each message that was selected, by whether it was an attack."""
+  honest: list[tuple[int, int]] = []
+  attacking: list[tuple[int, int]] = []
+  for row in rows:
+    if row['selected_client_ids'] is not None:
+      for client_id in map(int, str(row['selected_client_ids']).split(';')):
+        attacks = bool(row['attack_active']) and client_id in byzantine_clients
+        (attacking if attacks else honest).append((int(row[history.ROUND] or 0), client_id))
+  for marks, label, style in (
+    (honest, 'honest message', {'marker': 'o', 'color': _BLUE, 's': 9}),
+    (attacking, 'Byzantine message', {'marker': 'x', 'color': _RED, 's': 16}),
+  ):
+    if marks:
+      axes.scatter(*zip(*marks, strict=True), label=label, linewidths=1, **style)
+  axes.set_ylabel('selected client\n(id)')
+  axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=5))
+  axes.margins(y=0.25)
+  axes.legend(loc='upper left', fontsize=8, frameon=False, ncols=2)
+
+
+def _draw_ratio(axes: Any, rows: Sequence[history.Row]) -> None:
+  rounds, values = _curve(rows, 'signal_to_noise_ratio')
+  finite = np.isfinite(values)
+  axes.plot(rounds[finite], values[finite], color=_DARK, linewidth=1)
+  axes.axhline(0, color=_GREY, linewidth=0.6)
+  if finite.any() and np.abs(values[finite]).max() > 10:
+    axes.set_yscale('symlog', linthresh=1)
+  axes.set_ylabel('signal to noise, R\n(ratio)')
+
+
+def _draw_cosine(axes: Any, rows: Sequence[history.Row]) -> None:
+  rounds, values = _curve(rows, 'cosine_to_honest_mean')
+  finite = np.isfinite(values)
+  axes.plot(rounds[finite], values[finite], color=_DARK, linewidth=1)
+  axes.axhline(0, color=_GREY, linewidth=0.6)
+  axes.set_ylim(-1.1, 1.1)
+  axes.set_ylabel('cosine of aggregate\nand honest mean')
+
+
+def draw(
+  rows: Sequence[history.Row],
+  folder: str | os.PathLike[str],
+  *,
+  title: str,
+  num_classes: int,
+  attack_start_round: int | None,
+  byzantine_clients: Collection[int],
+) -> pathlib.Path:
+  """Draws the history of a run and returns the path of the picture.
+
+  Losses above 20, and those that are no numbers, are drawn at 20, and the axis says so.
+
+  Args:
+    rows: The history, as `history.read` gives it.
+    folder: The folder of the run.
+    title: What the run was.
+    num_classes: Classes of the data set, for the level of chance.
+    attack_start_round: The first attacked round, or None.
+    byzantine_clients: The ids of the clients that the adversary controls.
+  """
+  panels: list[Callable[[Any], None]] = [
+    lambda axes: _draw_accuracy(axes, rows, num_classes),
+    lambda axes: _draw_loss(axes, rows, num_classes),
+  ]
+  heights = [2.2, 1.7]
+  if any(row['selected_client_ids'] is not None for row in rows):
+    panels.append(lambda axes: _draw_selected(axes, rows, byzantine_clients))
+    heights.append(1.3)
+  panels += [lambda axes: _draw_ratio(axes, rows), lambda axes: _draw_cosine(axes, rows)]
+  heights += [1.1, 1.1]
+  figure = figures.Figure(figsize=(8, 1.35 * sum(heights)), layout='constrained')
+  all_axes: Any = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights)
+  for panel, axes in zip(panels, all_axes, strict=True):
+    panel(axes)
+    axes.spines[['top', 'right']].set_visible(False)
+    if attack_start_round is not None:
+      axes.axvline(attack_start_round, color=_RED, linewidth=1.2, linestyle='-.')
+  if attack_start_round is not None:
+    all_axes[0].annotate(
+      'attack begins',
+      (attack_start_round, 1.0),
+      xytext=(4, 2),
+      textcoords='offset points',
+      color=_RED,
+      fontsize=8,
+    )
+  all_axes[-1].set_xlabel('round')
+  all_axes[-1].xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+  figure.align_ylabels()
+  figure.suptitle(title, fontsize=10)
+  path = pathlib.Path(folder, FILE_NAME)
+  figure.savefig(path, dpi=150)
+  return path

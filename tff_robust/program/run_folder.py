@@ -1,0 +1,131 @@
+"""The folder of a run: what was decided, and on what it ran. Free of TensorFlow."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from tff_robust import config
+
+CONFIG_FILE = 'config.json'
+_PACKAGES = (
+  'tensorflow',
+  'tensorflow-federated',
+  'tensorflow-privacy',
+  'dp-accounting',
+  'numpy',
+)
+# Environment variables that change the arithmetic of TensorFlow.
+_VARIABLES = ('TF_ENABLE_ONEDNN_OPTS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS')
+
+
+def default_folder(experiment: config.ExperimentConfig) -> pathlib.Path:
+  """Returns a folder under `runs/` that does not exist, named by the time, rule and attack."""
+  now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+  name = f'{now}-{experiment.aggregation.aggregator}-{experiment.attack.attack}'
+  folder, suffix = pathlib.Path('runs', name), 1
+  while folder.exists():
+    suffix += 1
+    folder = pathlib.Path('runs', f'{name}-{suffix}')
+  return folder
+
+
+def check_unused(folder: str | os.PathLike[str]) -> None:
+  """Raises ValueError when a new run would write into a folder that holds something."""
+  folder = pathlib.Path(folder)
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'output_dir={folder} is a file; give a folder.')
+  if (folder / CONFIG_FILE).exists():
+    raise ValueError(
+      f'output_dir={folder} holds a run already; pass --resume to go on with that run, or another'
+      ' --output_dir.'
+    )
+  if folder.is_dir() and any(folder.iterdir()):
+    raise ValueError(
+      f'output_dir={folder} is not empty and holds no run; give an empty or a new --output_dir.'
+    )
+
+
+def load(folder: str | os.PathLike[str]) -> tuple[config.ExperimentConfig, Mapping[str, Any]]:
+  """Returns the configuration of the run in a folder, and its options of running.
+
+  Raises:
+    ValueError: When the folder holds no run, or one of another version of the package.
+  """
+  path = pathlib.Path(folder, CONFIG_FILE)
+  if not path.is_file():
+    raise ValueError(f'output_dir={folder} holds no run to resume; leave out --resume.')
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return config.ExperimentConfig.from_json(content['experiment']), content['running']
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f'{path} does not hold a configuration of this version of tff_robust ({error}); start the'
+      ' run anew in another --output_dir.'
+    ) from error
+
+
+def create(
+  folder: str | os.PathLike[str],
+  experiment: config.ExperimentConfig,
+  *,
+  running: Mapping[str, Any],
+  runtime: str,
+) -> None:
+  """Makes the folder of a new run and writes its `config.json`.
+
+  Args:
+    folder: Where to; must hold nothing.
+    experiment: Everything that determines the result.
+    running: Options of running that a resumption has to share, as plain values.
+    runtime: One line that says where the run runs.
+
+  Raises:
+    ValueError: When the folder holds something.
+  """
+  check_unused(folder)
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  content = {
+    'experiment': experiment.to_json(),
+    'running': dict(running),
+    'runtime': runtime,
+    'versions': _versions(),
+    'environment': {name: os.environ.get(name) for name in _VARIABLES},
+    'git_revision': _git_revision(),
+  }
+  text = json.dumps(content, indent=2) + '\n'
+  partial = folder / f'{CONFIG_FILE}.partial'
+  partial.write_text(text, encoding='utf-8')
+  os.replace(partial, folder / CONFIG_FILE)
+
+
+def _versions() -> dict[str, str]:
+  versions = {'python': platform.python_version()}
+  for package in _PACKAGES:
+    versions[package] = importlib.metadata.version(package)
+  return versions
+
+
+def _git_revision() -> str | None:
+  """Returns the revision of the checkout that holds this file, '+' added when it was changed."""
+  here = pathlib.Path(__file__).parent
+
+  def git(*arguments: str) -> str:
+    return subprocess.run(
+      ['git', '-C', str(here), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+  try:
+    # Not the revision of a repository that merely has the installed package inside.
+    if git('ls-files', '--error-unmatch', pathlib.Path(__file__).name):
+      changed = git('status', '--porcelain', '--untracked-files=no')
+      return git('rev-parse', 'HEAD') + ('+' if changed else '')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return None

@@ -1,0 +1,161 @@
+"""What a run came to: a short table for people, `summary.json` for programs."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from tff_robust.privacy import privacy_statement
+from tff_robust.program import history, schedule
+
+FILE_NAME = 'summary.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+  """The figures of a run.
+
+  Attributes:
+    status: 'completed', 'diverged' or 'interrupted'.
+    rounds: Rounds that were done.
+    num_rounds: Rounds that were planned.
+    attack_start_round: The first attacked round, or None.
+    accuracy_before_attack: Test accuracy of the model that entered the first attacked
+      round; None without an attack or when it had not begun.
+    final_accuracy: Test accuracy of the last model that was evaluated.
+    best_accuracy: The best test accuracy of the run, a look at the test set that no
+      deployment has.
+    attacked_rounds: Rounds in which the attack was active.
+    attacked_rounds_with_byzantine_selected: Those of them in which the rule selected a
+      Byzantine client; None for rules that select nobody.
+    rejected_rounds: Rounds that the rule left without an answer.
+    privacy: The privacy statement for the rounds that were done.
+    folder: The folder of the run.
+  """
+
+  status: str
+  rounds: int
+  num_rounds: int
+  attack_start_round: int | None
+  accuracy_before_attack: float | None
+  final_accuracy: float | None
+  best_accuracy: float | None
+  attacked_rounds: int
+  attacked_rounds_with_byzantine_selected: int | None
+  rejected_rounds: int
+  privacy: privacy_statement.PrivacyStatement
+  folder: str
+
+  @property
+  def selected_share(self) -> float | None:
+    """Share of attacked rounds in which a Byzantine client was selected."""
+    if self.attacked_rounds_with_byzantine_selected is None or not self.attacked_rounds:
+      return None
+    return self.attacked_rounds_with_byzantine_selected / self.attacked_rounds
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the summary as nested plain values."""
+    return {
+      **dataclasses.asdict(self),
+      'attacked_rounds_share_with_byzantine_selected': self.selected_share,
+      'privacy': self.privacy.to_json(),
+    }
+
+  def table(self) -> str:
+    """Returns the summary as a few lines of text."""
+    rows = [('Status', f'{self.status} after {self.rounds} of {self.num_rounds} rounds')]
+    if self.attack_start_round is not None:
+      rows.append(
+        (
+          f'Test accuracy before the attack (round {self.attack_start_round})',
+          _number(self.accuracy_before_attack),
+        )
+      )
+    rows.append(('Test accuracy at the end', _number(self.final_accuracy)))
+    if self.selected_share is not None:
+      rows.append(
+        (
+          'Attacked rounds with a Byzantine client selected',
+          f'{self.attacked_rounds_with_byzantine_selected} of {self.attacked_rounds}'
+          f' ({self.selected_share:.0%})',
+        )
+      )
+    if self.rejected_rounds:
+      rows.append(('Rounds that the rule rejected', str(self.rejected_rounds)))
+    rows.append(('Privacy of an honest client', _privacy(self.privacy)))
+    rows.append(('Folder', self.folder))
+    width = max(len(name) for name, _ in rows)
+    lines = [f'{name.ljust(width)}  {value}' for name, value in rows]
+    if any(figure.epsilon is not None for figure in self.privacy.figures):
+      lines += ['', self.privacy.table()]
+    return '\n'.join(lines)
+
+
+def _number(value: float | None) -> str:
+  return 'not reached' if value is None else f'{value:.3f}'
+
+
+def _privacy(statement: privacy_statement.PrivacyStatement) -> str:
+  figure = statement.main
+  if figure.epsilon is None:
+    return f'none: {figure.reason}'
+  return (
+    f'epsilon = {figure.epsilon:.3g} at delta = {figure.delta:g} ({figure.accountant};'
+    f' {figure.adjacency}; {figure.sampling_model})'
+  )
+
+
+def _floats(rows: Sequence[history.Row], name: str) -> list[float]:
+  return [float(cell) for row in rows if (cell := row[name]) is not None]
+
+
+def summarize(
+  rows: Sequence[history.Row],
+  *,
+  status: str,
+  rounds: int,
+  plan: schedule.Schedule,
+  privacy: privacy_statement.PrivacyStatement,
+  folder: str | os.PathLike[str],
+) -> Summary:
+  """Returns the summary of a run from its history.
+
+  Args:
+    rows: The history, as `history.read` gives it.
+    status: How the run ended.
+    rounds: Rounds that were done.
+    plan: Lengths of the run in rounds.
+    privacy: The statement for the rounds that were done.
+    folder: The folder of the run.
+  """
+  start = plan.attack_start_round
+  at_start = [row for row in rows if row[history.ROUND] == start]
+  before = _floats(at_start, 'test_accuracy')
+  accuracies = _floats(rows, 'test_accuracy')
+  attacked = [row for row in rows if row['attack_active']]
+  shares = _floats(attacked, 'selected_byzantine_share')
+  selects = bool(_floats(rows, 'selected_byzantine_share'))
+  return Summary(
+    status=status,
+    rounds=rounds,
+    num_rounds=plan.num_rounds,
+    attack_start_round=start,
+    accuracy_before_attack=before[0] if before else None,
+    final_accuracy=accuracies[-1] if accuracies else None,
+    best_accuracy=max(accuracies, default=None),
+    attacked_rounds=len(attacked),
+    attacked_rounds_with_byzantine_selected=sum(s > 0 for s in shares) if selects else None,
+    rejected_rounds=sum(bool(row['round_rejected']) for row in rows),
+    privacy=privacy,
+    folder=str(folder),
+  )
+
+
+def write(summary: Summary) -> None:
+  """Writes `summary.json` into the folder of the run, in one atomic step."""
+  path = pathlib.Path(summary.folder, FILE_NAME)
+  partial = path.with_name(f'{FILE_NAME}.partial')
+  partial.write_text(json.dumps(summary.to_json(), indent=2) + '\n', encoding='utf-8')
+  os.replace(partial, path)
