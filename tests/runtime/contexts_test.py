@@ -48,3 +48,27 @@ def test_installed_native_context_runs_computations_until_it_is_closed():
     contexts.close_context()
   with pytest.raises(RuntimeError):
     tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)
+
+
+def test_installed_accelerated_context_runs_computations():
+  line = contexts.install_context('accelerated', client_threads=3)
+  try:
+    assert line.startswith('runtime accelerated: TensorFlow in this process on ')
+    assert line.endswith(', 3 clients at a time')
+    assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
+  finally:
+    contexts.close_context()
+
+
+def test_installing_a_context_closes_the_one_before():
+  contexts.install_context('accelerated', client_threads=1)
+  first = tff.framework.get_context_stack().current
+  try:
+    contexts.install_context('accelerated', client_threads=1)
+    with (
+      tff.framework.get_context_stack().install(first),
+      pytest.raises(RuntimeError, match='closed'),
+    ):
+      tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)
+  finally:
+    contexts.close_context()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tff_robust import checks
 
-RUNTIMES = ('native',)
+RUNTIMES = ('accelerated', 'native')
 
 _installed: list[Any] = []
 
@@ -38,7 +38,8 @@ def install_context(name: str, *, device: str = 'auto', client_threads: int | No
   """Makes the named execution context TFF's default; replaces the one installed before.
 
   Args:
-    name: 'native' (TFF's C++ worker, made safe).
+    name: 'accelerated' (TensorFlow in this process) or 'native' (TFF's C++ worker process,
+      made safe).
     device: Where TensorFlow computes: 'auto', 'cpu' or 'gpu:N'.
     client_threads: Clients that run at the same time; None chooses.
 
@@ -50,12 +51,29 @@ def install_context(name: str, *, device: str = 'auto', client_threads: int | No
   """
   check_runtime(name, device=device, client_threads=client_threads)
   close_context()
+  if name == 'native':
+    return _install_native(client_threads)
+  return _install_accelerated(device, client_threads)
+
+
+def _install_native(client_threads: int | None) -> str:
   from tff_robust.runtime import native
 
   context = native.set_native_context(num_threads=client_threads)
   _installed.append(context)
   return (
     f"runtime native: TFF's C++ worker process on the CPU, {context.num_threads} clients at a time"
+  )
+
+
+def _install_accelerated(device: str, client_threads: int | None) -> str:
+  from tff_robust.runtime import accelerated
+
+  context = accelerated.set_accelerated_context(device=device, client_threads=client_threads)
+  _installed.append(context)
+  return (
+    f'runtime accelerated: TensorFlow in this process on {context.device_description},'
+    f' {context.client_threads} clients at a time'
   )
 
 

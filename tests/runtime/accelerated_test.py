@@ -1,0 +1,277 @@
+"""TensorFlow in this process: one call a client, nothing copied, nothing pinned, no growth."""
+
+import gc
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust.runtime import accelerated, errors, interpreter
+
+INTS = tff.FederatedType(np.int32, tff.CLIENTS)
+
+
+@pytest.fixture
+def context():
+  with accelerated.accelerated_context(client_threads=4) as context:
+    yield context
+
+
+@tff.tensorflow.computation(np.int32)
+def add_one(x):
+  return x + 1
+
+
+@tff.tensorflow.computation(np.int32)
+def double(x):
+  return x * 2
+
+
+@tff.tensorflow.computation(np.int32)
+@tf.function
+def spin(steps):
+  total = tf.constant(0.0)
+  for _ in tf.range(steps):
+    total = tf.sin(total) + 1.0
+  return total
+
+
+def test_error_names_client_and_function(context):
+  @tff.tensorflow.computation(np.int32)
+  @tf.function
+  def train_one_client(x):
+    tf.debugging.assert_less(x, 5)
+    return x
+
+  computation = tff.federated_computation(lambda x: tff.federated_map(train_one_client, x), INTS)
+  with pytest.raises(errors.ComputationError, match=r'client 2 of 4: train_one_client'):
+    computation([1, 2, 7, 9])
+  assert computation([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_clients_that_run_at_the_same_time_have_their_own_variables(context):
+  @tff.tensorflow.computation(np.int32)
+  def count(steps):
+    counter = tf.Variable(0)
+
+    @tf.function
+    def run():
+      for _ in tf.range(steps):
+        counter.assign_add(1)
+      return counter.read_value()
+
+    return run()
+
+  computation = tff.federated_computation(lambda x: tff.federated_map(count, x), INTS)
+  steps = [3000 + client for client in range(16)]
+  assert computation(steps) == steps
+
+
+def test_work_of_a_client_is_one_tensorflow_call(context, monkeypatch):
+  calls = []
+  original = tf.raw_ops.StatefulPartitionedCall
+  monkeypatch.setattr(
+    tf.raw_ops,
+    'StatefulPartitionedCall',
+    lambda **options: calls.append(tf.executing_eagerly()) or original(**options),
+  )
+
+  @tff.federated_computation(np.int32)
+  def work(x):
+    return double(add_one(double(x)))
+
+  computation = tff.federated_computation(lambda x: tff.federated_map(work, x), INTS)
+  assert computation([1, 2]) == [6, 10]
+  calls.clear()
+  assert computation([1, 2, 3]) == [6, 10, 14]
+  assert calls == [True] * 3
+
+
+def test_results_leave_for_numpy_only_at_the_end(context, monkeypatch):
+  tensors = tff.TensorType(np.float32, [3])
+  computation = tff.federated_computation(
+    lambda x: tff.federated_mean(
+      tff.federated_map(tff.tensorflow.computation(lambda v: v + 1, tensors), x)
+    ),
+    tff.FederatedType(tensors, tff.CLIENTS),
+  )
+  arguments = [tf.constant([1.0, 2.0, 3.0]), tf.constant([3.0, 4.0, 5.0])]
+  computation(arguments)
+  copies = []
+  eager_tensor = type(arguments[0])
+  original = eager_tensor.numpy
+  monkeypatch.setattr(
+    eager_tensor, 'numpy', lambda tensor: copies.append(tensor.shape) or original(tensor)
+  )
+  np.testing.assert_array_equal(computation(arguments), [3.0, 4.0, 5.0])
+  assert copies == [(3,)]
+
+
+def test_nothing_is_pinned_to_a_device():
+  # A second (logical) CPU stands for the GPU: what the context makes must end up there.
+  program = """
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from tff_robust.runtime import executor
+cpu = tf.config.list_physical_devices('CPU')[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+devices = []
+factory = executor.AcceleratedExecutorFactory(
+  client_threads=2, device='/cpu:1', default_num_clients=0)
+context = tff.framework.SyncExecutionContext(
+  executor_fn=factory,
+  transform_result=lambda x: tff.structure.map_structure(
+    lambda t: devices.append(t.device) or t.numpy(), tff.structure.from_container([x]))[0])
+tff.framework.set_default_context(context)
+floats = tff.FederatedType(tff.TensorType(np.float32, [2]), tff.CLIENTS)
+work = tff.tensorflow.computation(lambda x: tf.nn.softmax(x) * 2, floats.member)
+mean = tff.federated_computation(lambda x: tff.federated_mean(tff.federated_map(work, x)), floats)
+mean([np.zeros(2, np.float32)] * 3)
+print(devices)
+"""
+  root = pathlib.Path(accelerated.__file__).parents[2]
+  result = subprocess.run(
+    [sys.executable, '-c', program],
+    env={**os.environ, 'PYTHONPATH': str(root), 'CUDA_VISIBLE_DEVICES': '-1'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.stdout == "['/job:localhost/replica:0/task:0/device:CPU:1']\n", result.stderr
+
+
+def test_tensor_arguments_are_not_copied(context):
+  data = tf.random.stateless_uniform([1000, 100], [1, 2])
+  seen = []
+  original = tff.tensorflow.computation(
+    lambda d, i: tf.reduce_sum(tf.gather(d, i)),
+    tff.TensorType(np.float32, [1000, 100]),
+    tff.TensorType(np.int32, [None]),
+  )
+  computation = tff.federated_computation(
+    lambda d, i: tff.federated_map(original, (tff.federated_broadcast(d), i)),
+    tff.FederatedType(tff.TensorType(np.float32, [1000, 100]), tff.SERVER),
+    tff.FederatedType(tff.TensorType(np.int32, [None]), tff.CLIENTS),
+  )
+  run = tf.raw_ops.StatefulPartitionedCall
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      tf.raw_ops,
+      'StatefulPartitionedCall',
+      lambda args, **options: seen.append(args[0]) or run(args=args, **options),
+    )
+    result = computation(data, [tf.constant([0, 1]), tf.constant([5])])
+  assert seen[-1] is data
+  np.testing.assert_allclose(result[1], data.numpy()[5].sum(), rtol=1e-5)
+
+
+def test_cohorts_of_any_size_use_the_same_functions(context, monkeypatch):
+  computation = tff.federated_computation(
+    lambda x: tff.federated_sum(tff.federated_map(add_one, x)), INTS
+  )
+  computation([1])
+  monkeypatch.setattr(tf, 'function', None)  # Nothing more may be traced.
+  for num_clients in (0, 1, 2, 7, 40):
+    assert computation([1] * num_clients) == 2 * num_clients
+
+
+def test_computation_is_compiled_once_and_forgotten_with_it(context, monkeypatch):
+  compiled = []
+  original = interpreter.Program
+  monkeypatch.setattr(
+    interpreter, 'Program', lambda comp: compiled.append(comp.type_signature) or original(comp)
+  )
+  programs = context.executor_factory.programs
+  computation = tff.tensorflow.computation(lambda x: x + 5, np.int32)
+  assert [computation(1), computation(2)] == [6, 7]
+  assert len(compiled) == 1
+  assert len(programs) == 1
+  del computation
+  gc.collect()
+  assert len(programs) == 0
+
+
+def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
+  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
+  computation([1, 1])
+  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  start = time.monotonic()
+  with pytest.raises(KeyboardInterrupt):
+    computation([30_000] * 10_000)
+  assert time.monotonic() - start < 5.0
+  assert computation([1]) == [1.0]
+
+
+def _resident_megabytes():
+  gc.collect()
+  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+  return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+@pytest.mark.slow
+def test_rounds_do_not_grow_memory(context):
+  @tff.tensorflow.computation(tff.SequenceType(np.float32), tff.TensorType(np.float32, [1000]))
+  def work(data, model):
+    weights = tf.Variable(tf.zeros([1000]))
+
+    @tf.function
+    def train():
+      weights.assign(model)
+      for x in data:
+        weights.assign_add(tf.fill([1000], x))
+      return weights.read_value()
+
+    return train()
+
+  model_type = tff.FederatedType(tff.TensorType(np.float32, [1000]), tff.SERVER)
+  one_round = tff.federated_computation(
+    lambda model, data: tff.federated_mean(
+      tff.federated_map(work, (data, tff.federated_broadcast(model)))
+    ),
+    model_type,
+    tff.FederatedType(tff.SequenceType(np.float32), tff.CLIENTS),
+  )
+  model = np.zeros(1000, np.float32)
+
+  def run(num_rounds):
+    nonlocal model
+    for _ in range(num_rounds):
+      data = tf.data.Dataset.from_tensor_slices(np.float32([0.5, -0.5]))
+      model = one_round(model, [data, data, data])
+
+  run(200)
+  before = _resident_megabytes()
+  run(500)
+  assert _resident_megabytes() - before < 5.0
+
+
+@pytest.mark.slow
+def test_new_computations_do_not_grow_memory(context):
+  def run(num_computations):
+    for _ in range(num_computations):
+      computation = tff.tensorflow.computation(lambda x: tf.square(x) + 1, np.int32)
+      assert computation(3) == 10
+
+  run(60)
+  before = _resident_megabytes()
+  run(120)
+  assert _resident_megabytes() - before < 60.0
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [({'client_threads': 0}, 'client_threads=0'), ({'default_num_clients': -2}, '=-2')],
+)
+def test_refuses_numbers_out_of_range(options, message):
+  with pytest.raises(ValueError, match=message), accelerated.accelerated_context(**options):
+    pass

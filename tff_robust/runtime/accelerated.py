@@ -1,0 +1,147 @@
+"""TFF's native compilation and execution context over TensorFlow in this process.
+
+Computations are lowered by TFF's native compiler and run by TFF's execution context;
+what TFF gives to a C++ worker process is here given to the TensorFlow of this process,
+which uses a GPU where there is one. Values stay tensors on their device, nothing is
+serialized, and a computation is imported once. `resident` arguments, tensors passed as
+they are, are never copied.
+"""
+
+import contextlib
+import os
+from collections.abc import Generator
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust import checks
+from tff_robust.runtime import executor, interruptible
+
+
+def create_async_accelerated_context(
+  *,
+  device: str = 'auto',
+  client_threads: int | None = None,
+  default_num_clients: int = 0,
+) -> tff.framework.AsyncExecutionContext:
+  """Returns TFF's asynchronous execution context over TensorFlow in this process.
+
+  Args:
+    device: See `AcceleratedContext`.
+    client_threads: See `AcceleratedContext`.
+    default_num_clients: See `AcceleratedContext`.
+  """
+  return tff.framework.AsyncExecutionContext(
+    executor_fn=executor.AcceleratedExecutorFactory(
+      client_threads=client_threads or default_client_threads(device),
+      device=None if device == 'auto' else f'/{device}' if ':' in device else f'/{device}:0',
+      default_num_clients=default_num_clients,
+    ),
+    # Compilation is the executor's: it keeps the result as long as the computation.
+    compiler_fn=None,
+    transform_result=tff.tensorflow.transform_result,
+  )
+
+
+def default_client_threads(device: str) -> int:
+  """Returns how many clients run at the same time by default: 1 on a GPU, else the cores."""
+  if device != 'cpu' and tf.config.get_visible_devices('GPU'):
+    return 1
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def describe_device(device: str) -> str:
+  """Returns where computations run, in words; lists a GPU only if TensorFlow found it."""
+  gpus = tf.config.get_visible_devices('GPU')
+  if device != 'cpu' and gpus:
+    chosen = gpus[int(device[4:]) if device.startswith('gpu:') else 0]
+    details = tf.config.experimental.get_device_details(chosen)
+    return f'{chosen.name.rpartition("physical_device:")[2]} ({details.get("device_name", "GPU")})'
+  return f'the CPU ({os.cpu_count()} cores)'
+
+
+class AcceleratedContext(interruptible.InterruptibleContext):
+  """TFF's execution context over TensorFlow in this process; see the module."""
+
+  def __init__(
+    self,
+    *,
+    device: str = 'auto',
+    client_threads: int | None = None,
+    default_num_clients: int = 0,
+  ) -> None:
+    """Creates the context.
+
+    Args:
+      device: 'auto' leaves placement to TensorFlow (a GPU where it finds one); 'cpu' or
+        'gpu:N' names the device for whatever does not name one itself.
+      client_threads: Clients that run at the same time; by default one on a GPU and as
+        many as there are processor cores otherwise.
+      default_num_clients: Number of clients of a computation whose arguments do not tell.
+
+    Raises:
+      ValueError: If a number is not allowed.
+    """
+    checks.at_least('default_num_clients', default_num_clients, 0)
+    self.client_threads = (
+      default_client_threads(device) if client_threads is None else client_threads
+    )
+    checks.at_least('client_threads', self.client_threads, 1)
+    self.device_description = describe_device(device)
+    context = create_async_accelerated_context(
+      device=device, client_threads=self.client_threads, default_num_clients=default_num_clients
+    )
+    factory = context.executor_factory
+    super().__init__(
+      context,
+      on_begin=lambda: None,
+      on_interrupt=factory.interrupt,
+      on_close=factory.close,
+    )
+
+
+@contextlib.contextmanager
+def accelerated_context(
+  *,
+  device: str = 'auto',
+  client_threads: int | None = None,
+  default_num_clients: int = 0,
+) -> Generator[AcceleratedContext, None, None]:
+  """Runs the computations of a `with` block with TensorFlow in this process.
+
+  Args:
+    device: See `AcceleratedContext`.
+    client_threads: See `AcceleratedContext`.
+    default_num_clients: See `AcceleratedContext`.
+
+  Yields:
+    The context.
+  """
+  context = AcceleratedContext(
+    device=device, client_threads=client_threads, default_num_clients=default_num_clients
+  )
+  try:
+    with tff.framework.get_context_stack().install(context):
+      yield context
+  finally:
+    context.close()
+
+
+def set_accelerated_context(
+  *,
+  device: str = 'auto',
+  client_threads: int | None = None,
+  default_num_clients: int = 0,
+) -> AcceleratedContext:
+  """Makes TensorFlow in this process TFF's default context; returns the context.
+
+  Args:
+    device: See `AcceleratedContext`.
+    client_threads: See `AcceleratedContext`.
+    default_num_clients: See `AcceleratedContext`.
+  """
+  context = AcceleratedContext(
+    device=device, client_threads=client_threads, default_num_clients=default_num_clients
+  )
+  tff.framework.set_default_context(context)
+  return context

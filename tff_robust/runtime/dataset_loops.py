@@ -1,0 +1,114 @@
+"""Rewrites reductions over datasets into loops over iterators.
+
+TensorFlow's ReduceDataset prepares (and optimizes) its function anew at every call,
+which costs more than a client's whole work, and it always computes on the CPU. The
+same loop as a While over an iterator is prepared once, and its body goes where
+TensorFlow places it. `tff.learning` uses ReduceDataset unless told otherwise.
+"""
+
+import re
+from typing import Any
+
+import tensorflow as tf
+
+
+def rewrite_reductions(graph_def: Any) -> None:
+  """Replaces each ReduceDataset of a graph and its library; changes the graph in place."""
+  library = graph_def.library
+  for function in list(library.function):
+    rewritten = _rewrite_nodes(function.node_def, library)
+    if rewritten:
+      # In a function, an output is named after the operation's own word for it.
+      output = re.compile(f'^({"|".join(map(re.escape, rewritten))}):components:')
+      for node in function.node_def:
+        for index, tensor in enumerate(node.input):
+          node.input[index] = output.sub(r'\1:output:', tensor)
+      for key, tensor in list(function.ret.items()):
+        function.ret[key] = output.sub(r'\1:output:', tensor)
+  _rewrite_nodes(graph_def.node, library)
+
+
+def _rewrite_nodes(nodes: Any, library: Any) -> list[str]:
+  """Replaces each ReduceDataset among some nodes; returns their names."""
+  reductions = [node for node in nodes if node.op == 'ReduceDataset']
+  for node in reductions:
+    _rewrite(node, library)
+  return [node.name for node in reductions]
+
+
+def _rewrite(node: Any, library: Any) -> None:
+  """Turns one ReduceDataset node into a call of a loop, which is added to the library."""
+  state_types = list(node.attr['Tstate'].list.type)
+  argument_types = list(node.attr['Targuments'].list.type)
+  step_name = node.attr['f'].func.name
+  step = next(f for f in library.function if f.signature.name == step_name)
+  inputs = [tf.as_dtype(argument.type) for argument in step.signature.input_arg]
+  element_types = inputs[len(state_types) : len(inputs) - len(argument_types)]
+  state_shapes = [tf.TensorShape(shape) for shape in node.attr['output_shapes'].list.shape]
+  loop = _trace_loop(
+    tf.compat.v1.NameAttrList(name=step_name),
+    [tf.TensorSpec(s, tf.as_dtype(t)) for s, t in zip(state_shapes, state_types, strict=True)],
+    element_types,
+    [tf.as_dtype(t) for t in argument_types],
+  )
+  present = {function.signature.name for function in library.function}
+  traced = [*loop.graph.as_graph_def().library.function, loop.function_def]
+  library.function.extend([f for f in traced if f.signature.name not in present])
+  for name in list(node.attr):
+    del node.attr[name]
+  node.op = 'StatefulPartitionedCall'
+  node.attr['Tin'].list.type.extend([tf.variant.as_datatype_enum, *state_types, *argument_types])
+  node.attr['Tout'].list.type.extend(state_types)
+  node.attr['f'].func.name = loop.function_def.signature.name
+
+
+def _trace_loop(
+  step: Any,
+  state_specs: list[tf.TensorSpec],
+  element_types: list[tf.DType],
+  argument_types: list[tf.DType],
+) -> Any:
+  """Returns `(dataset, *state, *arguments) -> state` as a concrete function.
+
+  Args:
+    step: Name of the function `(*state, *element, *arguments) -> state`.
+    state_specs: What a state consists of.
+    element_types: What an element consists of.
+    argument_types: What the step needs besides.
+  """
+  elements = {
+    'output_types': element_types,
+    'output_shapes': [tf.TensorShape(None)] * len(element_types),
+  }
+  state_types = [spec.dtype for spec in state_specs]
+
+  def loop(dataset: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
+    state, arguments = list(rest[: len(state_specs)]), list(rest[len(state_specs) :])
+    iterator = tf.raw_ops.AnonymousIteratorV3(**elements)
+    with tf.control_dependencies([tf.raw_ops.MakeIterator(dataset=dataset, iterator=iterator)]):
+      first = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
+
+    def body(element: tf.Tensor, *state: tf.Tensor) -> list[tf.Tensor]:
+      values = tf.raw_ops.OptionalGetValue(optional=element, **elements)
+      state = tf.raw_ops.StatefulPartitionedCall(
+        args=[*state, *values, *arguments], Tout=state_types, f=step
+      )
+      following = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
+      return [
+        following,
+        *[tf.ensure_shape(x, s.shape) for x, s in zip(state, state_specs, strict=True)],
+      ]
+
+    return tf.while_loop(
+      lambda element, *_: tf.raw_ops.OptionalHasValue(optional=element),
+      body,
+      [first, *state],
+      shape_invariants=[tf.TensorShape([]), *[spec.shape for spec in state_specs]],
+    )[1:]
+
+  signature = [
+    tf.TensorSpec([], tf.variant),
+    *state_specs,
+    *[tf.TensorSpec(None, dtype) for dtype in argument_types],
+  ]
+  return tf.function(loop, autograph=False, input_signature=signature).get_concrete_function()

@@ -1,0 +1,80 @@
+"""What one call of a computation needs to know while it runs: clients, threads, interrupts."""
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tff_robust.runtime import errors
+
+
+class Invocation:
+  """One call of a computation with a number of clients.
+
+  Attributes:
+    num_clients: Clients of this call.
+  """
+
+  def __init__(
+    self,
+    *,
+    num_clients: int,
+    pool: concurrent.futures.Executor | None,
+    device: str | None,
+  ) -> None:
+    """Creates the state of a call.
+
+    Args:
+      num_clients: Clients of this call.
+      pool: Threads that clients run in; None runs them one after another.
+      device: The TensorFlow device for what names none itself; None leaves the choice to
+        TensorFlow.
+    """
+    self.num_clients = num_clients
+    self._pool = pool
+    self._device = device
+    self._interrupted = threading.Event()
+
+  def interrupt(self) -> None:
+    """Makes the call end with `CallInterruptedError` before its next TensorFlow function."""
+    self._interrupted.set()
+
+  def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
+    """Runs a function on this call's device.
+
+    Raises:
+      CallInterruptedError: If the call was given up.
+    """
+    if self._interrupted.is_set():
+      raise errors.CallInterruptedError('The computation was interrupted.')
+    with tf.device(self._device) if self._device else contextlib.nullcontext():
+      return function(argument)
+
+  def run_all(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+    """Runs a function on the argument of each client; results in the order of arguments.
+
+    Raises:
+      BaseException: What the first client to fail raised, in the order of clients; clients
+        that had not begun by then are not run.
+    """
+
+    def run_client(client: int) -> Any:
+      try:
+        return self.run(function, arguments[client])
+      except errors.ComputationError as error:
+        raise errors.ComputationError(f'client {client} of {len(arguments)}: {error}') from error
+
+    clients = range(len(arguments))
+    if self._pool is None or len(arguments) < 2:
+      return [run_client(client) for client in clients]
+    futures = [self._pool.submit(run_client, client) for client in clients]
+    try:
+      return [future.result() for future in futures]
+    except BaseException:
+      for future in futures:
+        future.cancel()
+      concurrent.futures.wait(futures)
+      raise

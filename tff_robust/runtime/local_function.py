@@ -1,0 +1,177 @@
+"""A function without placements as one TensorFlow call.
+
+TFF leaves a client's work as several TensorFlow computations with structures and
+selections between them. All of it is traced into one `tf.function`, so that a client
+costs one call from Python, and TensorFlow optimizes and schedules it as a whole.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust.runtime import errors, flat_values, marshalling, sequences, tensorflow_function
+
+# Where TensorFlow's messages speak of nodes that it made itself.
+_FUNCTION_NODE = re.compile(r'\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\] name:\s*$')
+_SEQUENCE_INTRINSICS = ('sequence_map', 'sequence_reduce', 'sequence_sum')
+
+
+def is_local(function: Any) -> bool:
+  """Tells whether a block is a function of tensors that needs nothing from outside."""
+  return (
+    isinstance(function.type_signature, tff.FunctionType)
+    and flat_values.has_tensors_only(function.type_signature.parameter)
+    and flat_values.has_tensors_only(function.type_signature.result)
+    and _is_closed(function, frozenset())
+  )
+
+
+def _is_closed(block: Any, bound: frozenset[str]) -> bool:
+  """Tells whether all references lead inside, and all that is called runs on tensors."""
+  framework = tff.framework
+  if isinstance(block, framework.CompiledComputation | framework.Literal):
+    return True
+  if isinstance(block, framework.Intrinsic):
+    return block.uri in _SEQUENCE_INTRINSICS
+  if isinstance(block, framework.Reference):
+    return block.name in bound
+  if isinstance(block, framework.Struct):
+    return all(_is_closed(element, bound) for element in block)
+  if isinstance(block, framework.Selection):
+    return _is_closed(block.source, bound)
+  if isinstance(block, framework.Lambda):
+    return _is_closed(block.result, bound | {block.parameter_name})
+  if isinstance(block, framework.Call):
+    return _is_closed(block.function, bound) and (
+      block.argument is None or _is_closed(block.argument, bound)
+    )
+  if isinstance(block, framework.Block):
+    for name, value in block.locals:
+      if not _is_closed(value, bound):
+        return False
+      bound = bound | {name}
+    return _is_closed(block.result, bound)
+  return False
+
+
+class LocalFunction:
+  """Callable of the executor's values, traced once at its first call.
+
+  Attributes:
+    type_signature: The TFF type of the function.
+    name: The user's names of the TensorFlow functions inside, for messages.
+  """
+
+  def __init__(self, block: Any) -> None:
+    """Prepares the function.
+
+    Args:
+      block: A building block for which `is_local` holds.
+    """
+    self.type_signature = block.type_signature
+    self.name = ''
+    self._block: Any = block
+    self._leaves: dict[int, tensorflow_function.TensorFlowFunction] = {}
+    self._lock = threading.Lock()
+    self._concrete: Any = None
+    self._num_results = 0
+    self._unflatten_result = flat_values.unflattener(block.type_signature.result)
+
+  def __call__(self, argument: Any) -> Any:
+    """Calls the function on a value of its parameter type (None where it has none).
+
+    Raises:
+      ComputationError: If TensorFlow refuses; the context stays usable.
+    """
+    tensors = [] if self.type_signature.parameter is None else flat_values.flatten(argument, [])
+    return self._unflatten_result(self.call_flat(tensors))
+
+  def call_flat(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Calls the function on the tensors of its argument; returns those of its result."""
+    try:
+      if self._concrete is None:
+        self._trace()
+      if not self._num_results:
+        return []
+      # Ten times less Python than calling the concrete function.
+      return tf.raw_ops.StatefulPartitionedCall(
+        args=tensors + self._captures, Tout=self._result_dtypes, f=self._concrete
+      )
+    except tf.errors.OpError as error:
+      message = _FUNCTION_NODE.sub('', error.message or str(error))
+      raise errors.ComputationError(f'{self.name} ({self.type_signature}): {message}') from error
+
+  def _trace(self) -> None:
+    with self._lock:
+      if self._concrete is not None:
+        return
+      parameter_type = self.type_signature.parameter
+      specs = [] if parameter_type is None else flat_values.flat_specs(parameter_type)
+      unflatten = None if parameter_type is None else flat_values.unflattener(parameter_type)
+
+      def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        function = self._evaluate(self._block, {})
+        return flat_values.flatten(function(unflatten(tensors) if unflatten else None), [])
+
+      concrete = tf.function(call, autograph=False, input_signature=specs).get_concrete_function()
+      self._result_dtypes = [tensor.dtype for tensor in concrete.outputs]
+      self._num_results = len(self._result_dtypes)
+      self._captures = list(concrete.captured_inputs)
+      names = dict.fromkeys(leaf.name for leaf in self._leaves.values())
+      self.name = ', '.join(names) or 'computation'
+      self._concrete = concrete
+      self._block = None
+
+  def _evaluate(self, block: Any, scope: Mapping[str, Any]) -> Any:
+    """Returns the value of a block on the tensors of the graph that is being traced."""
+    framework = tff.framework
+    if isinstance(block, framework.CompiledComputation):
+      return self._leaf(block)
+    if isinstance(block, framework.Literal):
+      return marshalling.embed(block.value, block.type_signature)
+    if isinstance(block, framework.Reference):
+      return scope[block.name]
+    if isinstance(block, framework.Struct):
+      return tuple([self._evaluate(element, scope) for element in block])
+    if isinstance(block, framework.Selection):
+      return self._evaluate(block.source, scope)[block.as_index()]
+    if isinstance(block, framework.Lambda):
+      return lambda argument: self._evaluate(
+        block.result, {**scope, block.parameter_name: argument}
+      )
+    if isinstance(block, framework.Block):
+      scope = dict(scope)
+      for name, value in block.locals:
+        scope[name] = self._evaluate(value, scope)
+      return self._evaluate(block.result, scope)
+    if isinstance(block, framework.Call):
+      argument = None if block.argument is None else self._evaluate(block.argument, scope)
+      return self._evaluate(block.function, scope)(argument)
+    return _sequence_intrinsic(block)
+
+  def _leaf(self, block: Any) -> Callable[[Any], Any]:
+    if id(block) not in self._leaves:
+      self._leaves[id(block)] = tensorflow_function.TensorFlowFunction(block)
+    leaf = self._leaves[id(block)]
+    unflatten = flat_values.unflattener(block.type_signature.result)
+
+    def call(argument: Any) -> Any:
+      return unflatten(leaf([] if argument is None else flat_values.flatten(argument, [])))
+
+    return call
+
+
+def _sequence_intrinsic(block: tff.framework.Intrinsic) -> Callable[[Any], Any]:
+  """Returns a sequence intrinsic as a function of its argument."""
+  parameter_type = block.type_signature.parameter
+  if block.uri == 'sequence_sum':
+    return lambda sequence: sequences.sum_elements(sequence, parameter_type.element)
+  if block.uri == 'sequence_map':
+    return lambda argument: sequences.map_elements(argument[0], argument[1], parameter_type[0])
+  return lambda argument: sequences.reduce_elements(
+    argument[0], argument[1], argument[2], parameter_type[0].element, parameter_type[1]
+  )

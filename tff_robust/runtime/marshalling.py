@@ -1,0 +1,122 @@
+"""Values as they cross from Python into the executor, and back.
+
+`flat_values` says what values without placement look like inside; a federated value is
+a `Federated`, and a function is a Python callable of one value.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust.runtime import flat_values, sequences
+
+
+@dataclasses.dataclass(frozen=True)
+class Federated:
+  """A value at clients or at the server.
+
+  Attributes:
+    values: One member a client, or exactly one where all are equal.
+    all_equal: Whether `values` holds one member that stands for all.
+  """
+
+  values: Sequence[Any]
+  all_equal: bool
+
+  def at(self, client: int) -> Any:
+    """Returns the member of one client."""
+    return self.values[0] if self.all_equal else self.values[client]
+
+
+def embed(value: Any, value_type: tff.Type) -> Any:
+  """Turns a Python value into the executor's form.
+
+  Args:
+    value: A tensor, array, number, string, list or dataset, or a structure of those.
+    value_type: The TFF type that it is to have.
+
+  Raises:
+    TypeError: If the value does not fit the type.
+  """
+  if isinstance(value_type, tff.TensorType):
+    return _embed_tensor(value, value_type)
+  if isinstance(value_type, tff.StructType):
+    parts = flat_values.struct_values(value, value_type)
+    types = [element_type for _, element_type in flat_values.elements(value_type)]
+    return tuple([embed(part, t) for part, t in zip(parts, types, strict=True)])
+  if isinstance(value_type, tff.SequenceType):
+    return _embed_sequence(value, value_type.element)
+  if isinstance(value_type, tff.FederatedType):
+    if value_type.all_equal:
+      return Federated([embed(value, value_type.member)], True)
+    return Federated([embed(member, value_type.member) for member in value], False)
+  raise TypeError(f'A value of type {value_type} cannot be an argument here.')
+
+
+def export(value: Any, value_type: tff.Type) -> Any:
+  """Turns the executor's form into what TFF returns to Python; tensors stay tensors."""
+  if isinstance(value_type, tff.StructType):
+    return tff.structure.Struct(
+      (name, export(element, element_type))
+      for element, (name, element_type) in zip(value, flat_values.elements(value_type), strict=True)
+    )
+  if isinstance(value_type, tff.SequenceType):
+    return sequences.to_dataset(value, value_type.element)
+  if isinstance(value_type, tff.FederatedType):
+    if value_type.all_equal:
+      return export(value.values[0], value_type.member)
+    return [export(member, value_type.member) for member in value.values]
+  if isinstance(value_type, tff.FunctionType):
+    raise TypeError(f'A computation cannot return a function ({value_type}) to Python.')
+  return value
+
+
+def _embed_tensor(value: Any, tensor_type: tff.TensorType) -> tf.Tensor:
+  spec = flat_values.tensor_spec(tensor_type)
+  if isinstance(value, tf.Variable):
+    value = value.read_value()
+  if not isinstance(value, tf.Tensor):
+    value = tf.convert_to_tensor(_to_array(value, tensor_type), spec.dtype)
+  if value.dtype != spec.dtype:
+    raise TypeError(f'A tensor of dtype {value.dtype.name} is not of type {tensor_type}.')
+  if not spec.shape.is_compatible_with(value.shape):
+    raise TypeError(f'A value of shape {tuple(value.shape)} is not of type {tensor_type}.')
+  return value
+
+
+def _to_array(value: Any, tensor_type: tff.TensorType) -> Any:
+  """Converts what is not a tensor; refuses where that would change a value."""
+  dtype = tensor_type.dtype
+  array = np.asarray(value)
+  if dtype.type is np.str_:
+    if array.size and not isinstance(array.flat[0], str | bytes):
+      raise TypeError(f'A value of dtype {array.dtype} is not of type {tensor_type}.')
+    return value if isinstance(value, str | bytes) else array.astype(object)
+  if array.dtype == dtype:
+    return array
+  if array.size == 0 and not isinstance(value, np.ndarray):
+    return array.astype(dtype)  # NumPy makes an empty list float64.
+  if not np.can_cast(array.dtype, dtype, 'same_kind'):
+    raise TypeError(f'A value of dtype {array.dtype} is not of type {tensor_type}.')
+  converted = array.astype(dtype)
+  if array.dtype.kind in 'iu' and dtype.kind in 'iu' and not np.array_equal(converted, array):
+    raise TypeError(f'A value of dtype {array.dtype} does not fit into type {tensor_type}.')
+  return converted
+
+
+def _embed_sequence(value: Any, element_type: tff.Type) -> tf.Tensor:
+  if isinstance(value, tf.data.Dataset):
+    if not sequences.spec_fits(value.element_spec, element_type):
+      raise TypeError(
+        f'A dataset with elements {value.element_spec} is not a sequence of {element_type}.'
+      )
+    return tf.data.experimental.to_variant(value)
+  if not isinstance(value, list | tuple):
+    raise TypeError(
+      f'A sequence of {element_type} is a tf.data.Dataset or a list, not {type(value).__name__}.'
+    )
+  return sequences.from_elements([embed(element, element_type) for element in value], element_type)
