@@ -16,26 +16,19 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tff_robust import config, signatures
+from tff_robust import signatures
+from tff_robust.attacks import knowledge
 
-# What the adversary may see of a round before it answers. Which rows it sees:
-#   honest_messages: every honest client's message as sent, differential-privacy noise
-#     included: the omniscient adversary of Xie, Koyejo and Gupta (UAI 2019).
-#   honest_clean: every honest client's message before its noise was added, as if the
-#     adversary read the clients' memories.
-#   own_messages: only what the compromised clients would have sent honestly, with
-#     their noise: colluders who see nobody else.
-#   own_clean: the same before the noise.
-KNOWLEDGE = config.KNOWLEDGE
-HONEST_KNOWLEDGE = ('honest_messages', 'honest_clean')
-OWN_KNOWLEDGE = ('own_messages', 'own_clean')
+KNOWLEDGE = knowledge.ALL
+HONEST_KNOWLEDGE = knowledge.HONEST
+OWN_KNOWLEDGE = knowledge.OWN
 
 
 class View(NamedTuple):
   """What the adversary knows when it chooses its messages of a round.
 
   Attributes:
-    messages: float32 [v, d], the rows that its knowledge shows it (see `KNOWLEDGE`),
+    messages: float32 [v, d], the rows that its knowledge shows it (see `knowledge`),
       in client-id order. v may be 0, and rows may hold NaN or infinities.
     own_messages: float32 [b, d], what each compromised client would have sent had it
       been honest, in client-id order; before the noise where the knowledge is `*_clean`.

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tff_robust import checks, config
+from tff_robust import checks
+from tff_robust.attacks import knowledge as knowledge_modes
 from tff_robust.resilience import signal_to_noise
 
-KNOWLEDGE = config.KNOWLEDGE
+KNOWLEDGE = knowledge_modes.ALL
 
 
 def neighbor_ratio(*, num_clients: int, num_byzantine: int, max_byzantine: int) -> float:
