@@ -9,11 +9,14 @@ import pytest
 import tensorflow as tf
 
 from tff_robust.aggregators import (
+  bulyan,
+  comparative_gradient_elimination,
   coordinate_median,
   krum,
   meamed,
   mean,
   phocas,
+  sign_majority,
   trimmed_mean,
 )
 from tff_robust.aggregators import rule as rule_lib
@@ -32,6 +35,7 @@ class Case(NamedTuple):
   moves_with_origin: bool = True
   moves_with_scale: bool = True
   has_budget: bool = True  # takes max_byzantine, and rejects more non-finite rows
+  keeps_shared_row: bool = True
   drops_exactly: bool = True  # dropping t rows and lowering f by t changes nothing else
   survives: float = 1.0  # f far rows leave it within this many honest norms
 
@@ -43,6 +47,19 @@ CASES = {
   'trimmed_mean': Case(trimmed_mean.build_trimmed_mean),
   'meamed': Case(meamed.build_meamed),
   'phocas': Case(phocas.build_phocas),
+  'bulyan': Case(bulyan.build_bulyan, required_clients=11, num_clients=13),
+  'comparative_gradient_elimination': Case(
+    comparative_gradient_elimination.build_comparative_gradient_elimination,
+    moves_with_origin=False,
+  ),
+  'sign_majority': Case(
+    sign_majority.build_sign_majority,
+    required_clients=1,
+    moves_with_origin=False,
+    moves_with_scale=False,
+    has_budget=False,
+    keeps_shared_row=False,
+  ),
 }
 
 
@@ -200,7 +217,7 @@ def test_is_defined_at_its_bound_and_not_below(name):
 def test_returns_shared_row_when_all_rows_agree(name):
   row = np.linspace(-1, 2, _D).astype(np.float32)
   aggregate, _ = _apply(name, np.tile(row, [11, 1]))
-  np.testing.assert_allclose(aggregate, row, rtol=1e-6)
+  assert np.allclose(aggregate, row, rtol=1e-6) == CASES[name].keeps_shared_row
 
 
 def test_refuses_a_negative_number_of_byzantine_clients():
