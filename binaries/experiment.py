@@ -154,8 +154,9 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   runtime = contexts.install_context(options.runtime, device=options.device)
 
   from binaries import federated_data
-  from computations import learning_process, models
+  from computations import client_values, learning_process, models
   from tff_robust.program import checkpoints, training_loop
+  from tff_robust.runtime import resident
 
   data = federated_data.deal(dataset, experiment.data, seed=experiment.seed)
   plan = schedule.build_schedule(experiment, data.clients.client_sizes.tolist())
@@ -167,8 +168,13 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     input_mean=data.channel_mean,
     input_std=data.channel_std,
   )
+  source, client_value = None, data.clients.client_value
+  if options.runtime == 'accelerated':
+    # In this process the examples can stay on the device; a round then moves indices only.
+    x, y = map(resident.ResidentArray, data.clients.all_arrays)
+    source, client_value = client_values.IndexSource(x, y), data.clients.client_indices_value
   process = learning_process.build_learning_process(
-    experiment, model=model, attack_start_round=plan.attack_start_round or 0
+    experiment, model=model, attack_start_round=plan.attack_start_round or 0, source=source
   )
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:
@@ -177,7 +183,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     process=process,
     plan=plan,
     cohort_of=sampler.cohort,
-    client_value=data.clients.client_value,
+    client_value=client_value,
     evaluate=_evaluate(model, data),
     saved=checkpoints.Checkpoints(folder / 'checkpoints'),
     evaluate_every=options.rounds_between_evaluations(plan.num_rounds),

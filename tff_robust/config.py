@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_robust import checks, registry
+from tff_robust.attacks import knowledge as views
 from tff_robust.privacy import mechanisms
 
 DATASETS = ('digits', 'mnist', 'fashion_mnist', 'cifar10')
@@ -20,7 +21,7 @@ BATCH_SAMPLINGS = ('shuffle', 'poisson')
 NO_ATTACK = 'none'
 PLACEMENTS = ('cohort', 'population')
 START_UNITS = ('round', 'server_epoch')
-KNOWLEDGE = registry.KNOWLEDGE
+KNOWLEDGE = views.ALL
 CLIP_UNITS = mechanisms.CLIP_UNITS
 NOISE_SCALES = mechanisms.NOISE_SCALES
 NOISE_SOURCES = ('seeded', 'entropy')
@@ -170,7 +171,7 @@ class AttackConfig:
     placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
       compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
       draws cohorts regardless of it.
-    knowledge: What the adversary sees, one of `registry.KNOWLEDGE`; left out, the first view
+    knowledge: What the adversary sees, one of `KNOWLEDGE`; left out, the first view
       with which the attack makes sense.
     start: When the attack begins, counted from 0 in `start_unit`.
     start_unit: 'round' or 'server_epoch' (one pass over the training set).
@@ -212,13 +213,13 @@ class AttackConfig:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
       object.__setattr__(self, 'options', options)
-      views = registry.ATTACKS[self.attack].knowledge
-      knowledge = views[0] if self.knowledge is None else self.knowledge
-      checks.known_name('attack_knowledge', knowledge, registry.KNOWLEDGE)
-      if knowledge not in views:
+      allowed = registry.ATTACKS[self.attack].knowledge
+      knowledge = allowed[0] if self.knowledge is None else self.knowledge
+      checks.known_name('attack_knowledge', knowledge, KNOWLEDGE)
+      if knowledge not in allowed:
         raise ValueError(
           f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which'
-          f' allows: {", ".join(views)}.'
+          f' allows: {", ".join(allowed)}.'
         )
       object.__setattr__(self, 'knowledge', knowledge)
 

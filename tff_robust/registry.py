@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tff_robust import checks
+from tff_robust.attacks import knowledge as views
 
 OptionValue = int | float | str
 
@@ -125,15 +126,14 @@ AGGREGATORS: Mapping[str, Entry] = {
   ),
 }
 
-KNOWLEDGE = ('honest_messages', 'honest_clean', 'own_messages', 'own_clean')
-_HONEST = KNOWLEDGE[:2]
-_OWN = KNOWLEDGE[2:]
+_HONEST = views.HONEST
+_OWN = views.OWN
 
 
 def _attack(
   name: str,
   reads: Mapping[str, str],
-  knowledge: tuple[str, ...] = KNOWLEDGE,
+  knowledge: tuple[str, ...] = views.ALL,
   *,
   module: str | None = None,
   takes_rule: bool = False,

@@ -47,6 +47,7 @@ class FederatedDataset:
     self._y = y
     self._partition = [np.asarray(indices, np.int64) for indices in partition]
     self._examples: dict[int, tf.data.Dataset] = {}
+    self._indices: dict[int, tf.data.Dataset] = {}
     self._identities: dict[tuple[int, bool], tf.data.Dataset] = {}
 
   @property
@@ -69,6 +70,11 @@ class FederatedDataset:
     """Examples that no client holds, for example the remainder of equal sizes."""
     return len(self._x) - int(self.client_sizes.sum())
 
+  @property
+  def all_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays that were dealt, uint8 [N, H, W, C] and int32 [N], to index into."""
+    return self._x, self._y.astype(np.int32)
+
   def client_arrays(self, client_id: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns copies of one client's rows: uint8 [m, H, W, C] and int32 [m]."""
     indices = self._partition[self._checked(client_id)]
@@ -82,6 +88,13 @@ class FederatedDataset:
         collections.OrderedDict(x=x, y=y)
       )
     return self._examples[client_id]
+
+  def client_indices(self, client_id: int) -> tf.data.Dataset:
+    """Returns where one client's examples are in `all_arrays`, unbatched int64, cached."""
+    if client_id not in self._indices:
+      indices = self._partition[self._checked(client_id)]
+      self._indices[client_id] = tf.data.Dataset.from_tensor_slices(indices)
+    return self._indices[client_id]
 
   def identity(self, client_id: int, is_byzantine: bool) -> tf.data.Dataset:
     """Returns the one-element `<client_id=int64,is_byzantine=bool>` of a client, cached."""
@@ -98,6 +111,12 @@ class FederatedDataset:
     """Returns what the client is in a federated computation: its examples and identity."""
     return collections.OrderedDict(
       examples=self.client_examples(client_id), identity=self.identity(client_id, is_byzantine)
+    )
+
+  def client_indices_value(self, client_id: int, is_byzantine: bool) -> ClientValue:
+    """Returns the same with indices for examples, where all examples already are at hand."""
+    return collections.OrderedDict(
+      examples=self.client_indices(client_id), identity=self.identity(client_id, is_byzantine)
     )
 
   def _checked(self, client_id: int) -> int:
