@@ -141,9 +141,7 @@ SETTINGS: tuple[Setting, ...] = (
     'Whether --num_byzantine counts the Byzantine clients of each cohort or of the population.',
     config.PLACEMENTS,
   ),
-  Setting(
-    'attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', registry.KNOWLEDGE
-  ),
+  Setting('attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', config.KNOWLEDGE),
   Setting(
     'attack_start',
     'attack',
