@@ -10,8 +10,12 @@ import tensorflow as tf
 
 from tff_robust.aggregators import (
   bulyan,
+  centered_clipping,
   comparative_gradient_elimination,
   coordinate_median,
+  divide_and_conquer,
+  foolsgold,
+  geometric_median,
   krum,
   meamed,
   mean,
@@ -51,6 +55,24 @@ CASES = {
   'comparative_gradient_elimination': Case(
     comparative_gradient_elimination.build_comparative_gradient_elimination,
     moves_with_origin=False,
+  ),
+  'geometric_median': Case(geometric_median.build_geometric_median),
+  'centered_clipping': Case(
+    centered_clipping.build_centered_clipping,
+    {'clip_radius': 3.0, 'num_iterations': 2},
+    required_clients=1,
+    moves_with_origin=False,
+    moves_with_scale=False,
+    has_budget=False,
+    keeps_shared_row=False,
+  ),
+  'divide_and_conquer': Case(divide_and_conquer.build_divide_and_conquer),
+  'foolsgold': Case(
+    foolsgold.build_foolsgold,
+    required_clients=2,
+    moves_with_origin=False,
+    has_budget=False,
+    keeps_shared_row=False,
   ),
   'sign_majority': Case(
     sign_majority.build_sign_majority,

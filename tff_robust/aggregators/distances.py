@@ -162,3 +162,44 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   squared = tf.cond(tf.reduce_any(close), lambda: _settle(updates, squared, close), lambda: squared)
   infinity = tf.constant(float('inf'), tf.float64)
   return tf.where(finite_pairs, squared, infinity)
+
+
+def central_row(squared: tf.Tensor) -> tf.Tensor:
+  """Returns int32 []: the row with the closest majority, of finite rows.
+
+  The row whose (n // 2 + 1)-th smallest distance, its own zero included, is smallest:
+  with a majority of honest rows it is within reach of them, wherever the others are.
+
+  Args:
+    squared: float64 [n, n], squared distances.
+  """
+  majority = tf.shape(squared)[0] // 2 + 1
+  radius = -tf.math.top_k(-squared, k=majority).values[:, -1]
+  return tf.argmin(radius, output_type=tf.int32)
+
+
+def gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
+  """Inner products of the rows' differences from one of them.
+
+  Every affine combination of the rows can be measured with these, without touching
+  the d coordinates again: with coefficients a that add up to 1, the squared distance
+  of the combination from row i is (a - e_i)^T G (a - e_i).
+
+  Args:
+    updates: float32 [n, d], finite.
+    origin: int32 [], a row among those of interest, so that nothing cancels.
+
+  Returns:
+    float64 [n, n].
+  """
+
+  def block_gram(block: tf.Tensor) -> tf.Tensor:
+    wide = tf.cast(block, tf.float64)
+    wide -= tf.gather(wide, [origin])
+    return tf.matmul(wide, wide, transpose_b=True)
+
+  num_rows = tf.shape(updates)[0]
+  gram = column_blocks.total(
+    block_gram, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
+  )
+  return (gram + tf.transpose(gram)) / 2

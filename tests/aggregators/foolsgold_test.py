@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from tff_robust.aggregators import foolsgold
+
+
+def _oracle(rows):
+  """The paper's algorithm by loops."""
+  rows = np.asarray(rows, np.float64)
+  n = len(rows)
+  cosine = np.array([[a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in rows] for a in rows])
+  strongest = [max(cosine[i][j] for j in range(n) if j != i) for i in range(n)]
+  for i in range(n):
+    for j in range(n):
+      if j != i and strongest[j] > strongest[i]:
+        cosine[i, j] *= strongest[i] / strongest[j]
+  weights = [1 - max(cosine[i][j] for j in range(n) if j != i) for i in range(n)]
+  weights = np.clip(weights, 0, 1)
+  weights /= weights.max()
+  with np.errstate(divide='ignore'):
+    return np.clip(np.log(weights / (1 - weights)) + 0.5, 0, 1)
+
+
+@pytest.mark.parametrize('n', [2, 5, 12])
+def test_weights_equal_loops(n):
+  rng = np.random.default_rng(n)
+  for _ in range(5):
+    rows = (0.3 + rng.normal(size=[n, 6])).astype(np.float32)
+    np.testing.assert_allclose(foolsgold.learning_rates(rows), _oracle(rows), rtol=1e-6, atol=1e-9)
+
+
+def test_sybils_lose_their_weight_and_others_keep_theirs():
+  rng = np.random.default_rng(0)
+  rows = rng.normal(size=[8, 300]).astype(np.float32)
+  rows[:3] = rows[0] * np.array([[1], [2], [5]], np.float32)
+  weights = foolsgold.learning_rates(rows).numpy()
+  np.testing.assert_allclose(weights[:3], 0, atol=1e-6)
+  assert np.all(weights[3:] > 0.9)
+  expected = np.average(rows[3:].astype(np.float64), axis=0, weights=weights[3:])
+  np.testing.assert_allclose(foolsgold.foolsgold(rows), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lone_attacker_keeps_its_weight():
+  rows = np.random.default_rng(0).normal(size=[8, 300]).astype(np.float32)
+  rows[0] = 1e6 * np.random.default_rng(1).normal(size=300)
+  assert np.linalg.norm(foolsgold.foolsgold(rows)) > 1e5
+
+
+def test_a_zero_row_is_no_obstacle():
+  rows = np.random.default_rng(0).normal(size=[5, 30]).astype(np.float32)
+  rows[2] = 0
+  assert np.isfinite(foolsgold.foolsgold(rows)).all()

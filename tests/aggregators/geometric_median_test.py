@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from scipy import optimize
+
+from tff_robust.aggregators import geometric_median, mean
+
+
+def _sum_of_distances(point, rows):
+  return np.sum(np.linalg.norm(rows - point, axis=1))
+
+
+def _minimise(rows):
+  rows = rows.astype(np.float64)
+  result = optimize.minimize(
+    _sum_of_distances, np.median(rows, axis=0), args=(rows,), method='BFGS', tol=1e-10
+  )
+  return result.x
+
+
+def _weiszfeld(rows, smoothing, steps):
+  """The iteration in the space of updates, from the mean."""
+  rows = rows.astype(np.float64)
+  point = rows.mean(0)
+  for _ in range(steps):
+    pull = 1 / np.maximum(np.linalg.norm(rows - point, axis=1), smoothing)
+    point = pull @ rows / pull.sum()
+  return point
+
+
+@pytest.mark.parametrize(('n', 'd'), [(5, 2), (8, 3), (25, 6)])
+def test_minimises_the_sum_of_distances(n, d):
+  rows = np.random.default_rng(n).normal(size=[n, d]).astype(np.float32)
+  actual = geometric_median.geometric_median(
+    rows, max_byzantine=1, tolerance=1e-10, max_iterations=5000
+  )
+  np.testing.assert_allclose(actual, _minimise(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize('steps', [1, 3, 10])
+def test_a_fixed_number_of_iterations_equals_weiszfeld_on_the_updates(steps):
+  rows = (5 + np.random.default_rng(0).normal(size=[9, 40])).astype(np.float32)
+  rows[:3] *= 100
+  actual = geometric_median.geometric_median(
+    rows, max_byzantine=3, smoothing=0.1, tolerance=0, max_iterations=steps
+  )
+  np.testing.assert_allclose(actual, _weiszfeld(rows, 0.1, steps), rtol=1e-5)
+
+
+def test_hand_computed_case_that_differs_from_mean_and_median():
+  # The Fermat point of this triangle, all of whose angles are below 120 degrees.
+  rows = np.array([[-1, 0], [1, 0], [0, 3]], np.float32)
+  actual = geometric_median.geometric_median(
+    rows, max_byzantine=1, tolerance=1e-12, max_iterations=2000
+  )
+  np.testing.assert_allclose(actual, [0, 1 / np.sqrt(3)], atol=1e-5)
+  np.testing.assert_allclose(mean.mean(rows), [0, 1])
+  np.testing.assert_array_equal(np.median(rows, axis=0), [0, 0])
+
+
+def test_iterates_to_the_honest_rows_from_any_distance():
+  rows = np.random.default_rng(0).normal(size=[9, 5]).astype(np.float32)
+  rows[:4] = 1e25
+  actual = geometric_median.geometric_median(rows, max_byzantine=4, max_iterations=2000)
+  assert np.linalg.norm(actual) < 30
+
+
+@pytest.mark.parametrize(
+  ('option', 'value'), [('smoothing', 0.0), ('tolerance', -1.0), ('max_iterations', 0)]
+)
+def test_refuses_options_out_of_range(option, value):
+  with pytest.raises(ValueError, match=option):
+    geometric_median.build_geometric_median(max_byzantine=1, **{option: value})

@@ -1,0 +1,150 @@
+"""The geometric median by the smoothed Weiszfeld algorithm (RFA).
+
+Krishna Pillutla, Sham M. Kakade, Zaid Harchaoui, "Robust Aggregation for Federated
+Learning", IEEE Transactions on Signal Processing 70, 2022, algorithm 2.
+https://arxiv.org/abs/1912.13445
+"""
+
+import tensorflow as tf
+
+from tff_robust import checks, signatures
+from tff_robust.aggregators import averages, demands, distances, finite_rows, rule
+
+
+def required_clients(max_byzantine: int) -> int:
+  """Returns the smallest round for which the rule is defined, 2f + 1."""
+  return 2 * max_byzantine + 1
+
+
+def _weiszfeld(
+  gram: tf.Tensor, *, smoothing: float, tolerance: float, max_iterations: int
+) -> tf.Tensor:
+  """Returns float64 [n]: the shares of the rows in their geometric median.
+
+  All iterates are averages of the rows, so they are followed as shares, by way of the
+  rows' inner products.
+
+  Args:
+    gram: float64 [n, n], from `distances.gram_around`.
+    smoothing: Distances count as at least this.
+    tolerance: Stop when an iteration moves by less than this fraction of the median
+      distance to the rows.
+    max_iterations: Stop after so many.
+  """
+  num_rows = tf.shape(gram)[0]
+
+  def lengths_from(shares: tf.Tensor) -> tf.Tensor:
+    offsets = shares[tf.newaxis, :] - tf.eye(num_rows, dtype=tf.float64)
+    squared = tf.reduce_sum(tf.matmul(offsets, gram) * offsets, axis=1)
+    return tf.sqrt(tf.maximum(squared, 0.0))
+
+  def improve(
+    step: tf.Tensor, shares: tf.Tensor, lengths: tf.Tensor, done: tf.Tensor
+  ) -> tuple[tf.Tensor, ...]:
+    pull = 1.0 / tf.maximum(lengths, smoothing)
+    following = pull / tf.reduce_sum(pull)
+    shift = (following - shares)[tf.newaxis, :]
+    moved = tf.sqrt(tf.maximum(tf.matmul(tf.matmul(shift, gram), shift, transpose_b=True), 0.0))
+    lengths = lengths_from(following)
+    # A majority of honest rows makes this their scale, however far the others are.
+    scale = tf.sort(lengths)[(num_rows - 1) // 2]
+    return step + 1, following, lengths, (tolerance > 0) & (moved[0, 0] <= tolerance * scale)
+
+  equal = tf.fill([num_rows], 1.0 / tf.cast(num_rows, tf.float64))
+  return tf.while_loop(
+    lambda step, shares, lengths, done: (step < max_iterations) & ~done,
+    improve,
+    (tf.constant(0), equal, lengths_from(equal), tf.constant(False)),
+  )[1]
+
+
+def _geometric_median(
+  updates: signatures.Updates,
+  max_byzantine: int,
+  smoothing: float,
+  tolerance: float,
+  max_iterations: int,
+) -> finite_rows.Outcome:
+  updates = demands.enough_clients(
+    updates,
+    rule='geometric_median',
+    max_byzantine=max_byzantine,
+    required=required_clients(max_byzantine),
+  )
+
+  def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
+    del remaining
+    origin = distances.central_row(distances.squared_distances(kept))
+    shares = _weiszfeld(
+      distances.gram_around(kept, origin),
+      smoothing=smoothing,
+      tolerance=tolerance,
+      max_iterations=max_iterations,
+    )
+    return averages.weighted_average(kept, shares), {}
+
+  return finite_rows.aggregate(updates, of_finite, max_byzantine=max_byzantine)
+
+
+def _check(smoothing: float, tolerance: float, max_iterations: int) -> None:
+  checks.positive('smoothing', smoothing)
+  checks.nonnegative('tolerance', tolerance)
+  checks.at_least('max_iterations', max_iterations, 1)
+
+
+def geometric_median(
+  updates: signatures.Updates,
+  *,
+  max_byzantine: int,
+  smoothing: float = 1e-6,
+  tolerance: float = 1e-6,
+  max_iterations: int = 100,
+) -> signatures.Aggregate:
+  """The point with the smallest sum of Euclidean distances to the updates.
+
+  Found by the smoothed Weiszfeld iteration from the mean, as in the paper, with equal
+  weights: claimed numbers of examples are not read, since an attacker may claim any.
+  `tolerance=0` with `max_iterations=3` are the paper's three passes. f is only a
+  demand on n.
+
+  Args:
+    updates: float32 [n, d].
+    max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
+    smoothing: Distances count as at least this, in the unit of the updates.
+    tolerance: Stop when an iteration moves by less than this fraction of the median
+      distance to the updates; 0 for a fixed number of iterations.
+    max_iterations: Stop after so many iterations.
+
+  Returns:
+    float32 [d]; all zeros if more than f rows hold a NaN or an infinity. Up to f such
+    rows are dropped.
+
+  Guarantees:
+    Breakdown point 1/2: with f < n / 2 the geometric median stays within
+    2 (n - f) / (n - 2f) times the honest radius of the honest centre, when iterated far
+    enough; three iterations do not get there from a mean that is far away.
+
+  Raises:
+    ValueError: If n is known while tracing and n < 2f + 1, or an option is out of range.
+    tf.errors.InvalidArgumentError: If n turns out too small at run time.
+  """
+  _check(smoothing, tolerance, max_iterations)
+  return _geometric_median(updates, max_byzantine, smoothing, tolerance, max_iterations)[0]
+
+
+def build_geometric_median(
+  *,
+  max_byzantine: int,
+  smoothing: float = 1e-6,
+  tolerance: float = 1e-6,
+  max_iterations: int = 100,
+) -> rule.AggregationRule:
+  """Returns the rule `geometric_median`."""
+  checks.at_least('max_byzantine', max_byzantine, 0)
+  _check(smoothing, tolerance, max_iterations)
+  return finite_rows.build_rule(
+    'geometric_median',
+    lambda updates, seed: _geometric_median(
+      updates, max_byzantine, smoothing, tolerance, max_iterations
+    ),
+  )
