@@ -1,0 +1,84 @@
+r"""Measures how fast training and aggregation are, and what of it the runtime costs.
+
+  python -m binaries.benchmark --suite=runtime --output=benchmark_results
+
+Every contender is a process of its own. What is compared is measured in turns, A B A B, on
+the same data. Figures are medians of the repetitions after a first call. Long works get a
+third of the repetitions. Prints Markdown; writes benchmark.md, benchmark.json and a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from binaries import command_line
+
+SUITES = ('runtime',)
+SCALES = ('full', 'smoke')
+
+
+def define_flags() -> None:
+  """Defines the flags, all of them shown by --help."""
+  from absl import flags
+
+  from binaries.benchmarks import sections
+
+  flags.DEFINE_enum('suite', SUITES[0], SUITES, 'What is measured.')
+  flags.DEFINE_list(
+    'sections', list(sections.SECTIONS), f'Parts of the suite, of {",".join(sections.SECTIONS)}.'
+  )
+  flags.DEFINE_string('device', 'auto', "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.")
+  flags.DEFINE_integer('repetitions', 11, 'Repetitions of a short work.', lower_bound=1)
+  flags.DEFINE_string('output', 'benchmark_results', 'Folder for the report.')
+  flags.DEFINE_enum('scale', 'full', SCALES, "'smoke' tries everything on tiny sizes.")
+  flags.DEFINE_string(
+    'torch_python', None, 'A Python with PyTorch (and Opacus), for rows to compare with.'
+  )
+
+
+def prepare() -> Callable[[], int]:
+  """Checks the flags and returns the measurement."""
+  import pathlib
+  import shutil
+
+  from absl import flags
+
+  from binaries.benchmarks import machine, report, sections
+  from tff_robust import checks
+  from tff_robust.runtime import contexts
+
+  values = flags.FLAGS
+  contexts.check_runtime('accelerated', device=values.device)
+  for name in values.sections:
+    checks.known_name('sections', name, sections.SECTIONS)
+  if values.torch_python is not None and shutil.which(values.torch_python) is None:
+    raise ValueError(f'torch_python={values.torch_python!r} is no program; name a Python.')
+  options = sections.Options(
+    device=values.device,
+    repetitions=values.repetitions,
+    smoke=values.scale == 'smoke',
+    torch_python=values.torch_python,
+  )
+
+  def measure() -> int:
+    facts = {**machine.describe(), 'scale': values.scale, 'repetitions': values.repetitions}
+    found = sections.measure(values.sections, options)
+    for section in found:
+      for name, contender in section.figures.get('contenders', {}).items():
+        log = contender.pop('log')
+        if name == 'accelerated':
+          facts['oneDNN'] = machine.onednn(log)
+          facts['runtime'] = contender.get('runtime', 'not run')
+          facts['TensorFlow'] = contender.get('tensorflow', '-')
+          facts['TensorFlow Federated'] = contender.get('tensorflow_federated', '-')
+    files = report.write(pathlib.Path(values.output), facts, found)
+    print(report.markdown(facts, found))
+    print('Written: ' + ', '.join(map(str, files)))
+    return 0
+
+  return measure
+
+
+if __name__ == '__main__':
+  command_line.require_python()
+  command_line.run(define_flags, prepare)

@@ -1,0 +1,182 @@
+"""Another process that does works on request, seen from the benchmark."""
+
+import contextlib
+import json
+import os
+import pathlib
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from binaries.benchmarks import processes
+from binaries.benchmarks import work as work_lib
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_CLOSE_SECONDS = 20.0
+
+
+class ContenderError(Exception):
+  """A contender could not do what was asked; the message says why."""
+
+
+class Contender:
+  """One process, started when the first work is prepared.
+
+  Attributes:
+    name: What the report calls it.
+    facts: What the process says about itself, once it has prepared a work.
+    start_seconds: From the start of the process to the end of its first round.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    command: list[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    answer_seconds: float = 900.0,
+  ) -> None:
+    """Prepares a contender.
+
+    Args:
+      name: What the report calls it.
+      command: Starts the process.
+      environment: Variables to set for it.
+      answer_seconds: How long an answer may take.
+    """
+    self.name = name
+    self.facts: dict[str, Any] = {}
+    self.start_seconds: float | None = None
+    self._command = command
+    self._environment = {**os.environ, 'PYTHONPATH': str(_ROOT), **(environment or {})}
+    self._answer_seconds = answer_seconds
+    self._process: subprocess.Popen[str] | None = None
+    self._broken = ''
+    # `tempfile` unlinks the file at once: nothing to clean up, whichever way we end.
+    self._log = tempfile.TemporaryFile()  # noqa: SIM115
+
+  def prepare(self, key: str, work: work_lib.Work) -> dict[str, Any]:
+    """Builds a work under a name and does it once; returns the contender's answer."""
+    start = time.perf_counter()
+    first = self._process is None
+    answer = self._ask({'prepare': key, 'work': work_lib.to_json(work)})
+    self.facts = answer['facts']
+    if first:
+      self.start_seconds = time.perf_counter() - start
+    return answer
+
+  def run(self, key: str, times: int = 1) -> float:
+    """Does a prepared work some times; returns the seconds of all together."""
+    return float(self._ask({'run': key, 'times': times})['seconds'])
+
+  def forget(self, key: str) -> None:
+    """Drops a prepared work."""
+    self._ask({'forget': key})
+
+  def cpu_seconds(self) -> float | None:
+    """Returns the processor time so far, of the process and its descendants."""
+    return processes.cpu_seconds(self._pid())
+
+  def resident_bytes(self) -> int | None:
+    """Returns the memory of the process and its descendants."""
+    return processes.resident_bytes(self._pid())
+
+  def reset_peak(self) -> None:
+    """Starts `peak_bytes` afresh."""
+    processes.reset_peak(self._pid())
+
+  def peak_bytes(self) -> int | None:
+    """Returns the most memory since `reset_peak`."""
+    return processes.peak_bytes(self._pid())
+
+  def log(self) -> str:
+    """Returns what the process wrote to standard error."""
+    self._log.seek(0)
+    return self._log.read().decode(errors='replace')
+
+  def close(self) -> None:
+    """Ends the process and everything that it started."""
+    process, self._process = self._process, None
+    if process is None:
+      return
+    if process.stdin is not None and process.stdout is not None:
+      process.stdin.close()
+      process.stdout.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      process.wait(_CLOSE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+      # The stock worker of TensorFlow Federated outlives its parent, in the parent's group.
+      os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+  def _pid(self) -> int:
+    if self._process is None:
+      raise ContenderError('not running')
+    return self._process.pid
+
+  def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    if self._broken:
+      raise ContenderError(self._broken)
+    if self._process is None:
+      self._process = subprocess.Popen(
+        self._command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=self._log,
+        env=self._environment,
+        cwd=_ROOT,
+        start_new_session=True,
+        text=True,
+      )
+    process = self._process
+    if process.stdin is None or process.stdout is None:
+      raise ContenderError('not running')
+    try:
+      process.stdin.write(json.dumps(request) + '\n')
+      process.stdin.flush()
+    except BrokenPipeError:
+      self._give_up('ended by itself')
+    with selectors.DefaultSelector() as selector:
+      selector.register(process.stdout, selectors.EVENT_READ)
+      if not selector.select(self._answer_seconds):
+        self._give_up(f'gave no answer within {self._answer_seconds:.0f} s')
+    line = process.stdout.readline()
+    if not line:
+      self._give_up('ended by itself')
+    answer: dict[str, Any] = json.loads(line)
+    if 'error' in answer:
+      raise ContenderError(answer['error'])
+    return answer
+
+  def _give_up(self, reason: str) -> None:
+    last = self.log().strip().splitlines()[-1:]
+    self._broken = f'the process {reason}' + (f'; its last words: {last[0][:300]}' if last else '')
+    self.close()
+    raise ContenderError(self._broken)
+
+
+def tensorflow_contender(name: str, runtime: str, device: str) -> Contender:
+  """Returns a contender that computes in a runtime; see `tensorflow_contender`."""
+  environment = {
+    # The message at level 0 says whether oneDNN is in use.
+    'TF_CPP_MIN_LOG_LEVEL': '0',
+    # Several contenders share a GPU.
+    'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
+  }
+  if runtime in ('native', 'stock'):
+    environment['CUDA_VISIBLE_DEVICES'] = '-1'  # Their worker has no GPU code.
+    device = 'auto'
+  options = json.dumps({'runtime': runtime, 'device': device})
+  command = [sys.executable, '-m', 'binaries.benchmarks.tensorflow_contender', options]
+  return Contender(name, command, environment=environment)
+
+
+def torch_contender(python: str, device: str) -> Contender:
+  """Returns a contender that computes with PyTorch."""
+  options = json.dumps({'device': device})
+  return Contender('PyTorch', [python, '-m', 'binaries.benchmarks.torch_contender', options])

@@ -1,0 +1,44 @@
+"""Krum as an aggregation of TensorFlow Federated, with rows that start at clients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from binaries.benchmarks import gather_rows
+from binaries.benchmarks import work as work_lib
+from tff_robust.factories import byzantine_robust
+
+
+def build(work: work_lib.GatherWork) -> Callable[[], float]:
+  """Returns one aggregation; each client cuts its row out of a vector that it is sent."""
+  vector = tf.constant(gather_rows.noise(work))
+  row_type = tff.TensorType(np.float32, [work.dimension])
+  process = byzantine_robust.krum_factory(work.max_byzantine).create(row_type)
+
+  @tff.tensorflow.computation(tff.TensorType(np.float32, vector.shape), np.int32)
+  def row_of(vector: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
+    start = gather_rows.STRIDE * client
+    return tf.ensure_shape(vector[start : start + work.dimension], [work.dimension])
+
+  @tff.federated_computation(
+    process.initialize.type_signature.result,
+    tff.FederatedType(tff.TensorType(np.float32, vector.shape), tff.SERVER),
+    tff.FederatedType(np.int32, tff.CLIENTS),
+  )
+  def aggregate(state: Any, vector: Any, clients: Any) -> Any:
+    rows = tff.federated_map(row_of, (tff.federated_broadcast(vector), clients))
+    return process.next(state, rows)
+
+  clients = list(range(work.num_clients))
+  state = process.initialize()
+
+  def run() -> float:
+    nonlocal state
+    output = aggregate(state, vector, clients)
+    state = output.state
+    return float(np.linalg.norm(np.asarray(output.result)))
+
+  return run

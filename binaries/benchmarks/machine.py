@@ -1,0 +1,40 @@
+"""Where figures were measured."""
+
+import os
+import pathlib
+import platform
+import time
+from typing import Any
+
+_ONEDNN_MESSAGE = 'oneDNN custom operations are on'
+
+
+def describe() -> dict[str, Any]:
+  """Returns processor, memory, load and settings of the environment."""
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  return {
+    'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+    'processor': _first_value('/proc/cpuinfo', 'model name') or platform.processor(),
+    'cores': cores,
+    'memory': _first_value('/proc/meminfo', 'MemTotal'),
+    'system': platform.platform(),
+    'python': platform.python_version(),
+    'load_average': [round(load, 2) for load in os.getloadavg()],
+    'TF_ENABLE_ONEDNN_OPTS': os.environ.get('TF_ENABLE_ONEDNN_OPTS', 'not set'),
+  }
+
+
+def onednn(log: str) -> str:
+  """Tells from what TensorFlow logged whether it computes with oneDNN."""
+  return 'on' if _ONEDNN_MESSAGE in log else 'off'
+
+
+def _first_value(file: str, key: str) -> str:
+  try:
+    lines = pathlib.Path(file).read_text().splitlines()
+  except OSError:
+    return ''
+  for line in lines:
+    if line.startswith(key):
+      return line.partition(':')[2].strip()
+  return ''

@@ -1,0 +1,84 @@
+"""A process that does works with TensorFlow in one runtime; started by the benchmark.
+
+Its argument is `{"runtime": ..., "device": ...}` as JSON. The runtime is one of
+`contexts.RUNTIMES`, 'stock' (TensorFlow Federated as it comes) or 'none' (TensorFlow only).
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from binaries.benchmarks import serving
+from binaries.benchmarks import work as work_lib
+
+
+def _describe(runtime: str, device: str) -> dict[str, Any]:
+  """Installs the runtime; returns where it computes, and versions."""
+  import numpy as np
+  import tensorflow as tf
+
+  facts = {
+    'tensorflow': tf.__version__,
+    'numpy': np.__version__,
+    'gpus': [gpu.name for gpu in tf.config.list_physical_devices('GPU')],
+  }
+  if runtime == 'none':
+    return facts
+  import tensorflow_federated as tff
+
+  facts['tensorflow_federated'] = tff.__version__
+  facts['runtime'] = "TensorFlow Federated's own default context"
+  if runtime != 'stock':
+    from tff_robust.runtime import contexts
+
+    facts['runtime'] = contexts.install_context(runtime, device=device)
+  return facts
+
+
+def _build(device: str, values: dict[str, Any]) -> Callable[[], float]:
+  """Returns a work as a function; imports only what it needs."""
+  import tensorflow as tf
+
+  work = work_lib.from_json(values)
+  if isinstance(work, work_lib.GatherWork):
+    if work.implementation == 'by_hand':
+      from binaries.benchmarks import handwritten
+
+      return handwritten.krum(work, device=device)
+    from binaries.benchmarks import federated_gather
+
+    return federated_gather.build(work)
+  if work.implementation == 'by_hand':
+    from binaries.benchmarks import handwritten
+
+    return handwritten.training_round(work, device=device)
+  from binaries.benchmarks import federated_round
+
+  with tf.device(None if device == 'auto' else f'/{device}'):
+    return federated_round.build(work)
+
+
+def _close_stock_context() -> None:
+  """Ends the worker process of TensorFlow Federated's own context, which would stay."""
+  import gc
+
+  import tensorflow_federated as tff
+
+  tff.test.set_no_default_context()
+  gc.collect()
+
+
+def main() -> None:
+  """Serves until standard input ends."""
+  options = json.loads(sys.argv[1])
+  runtime, device = options['runtime'], options['device']
+  facts = functools.cache(functools.partial(_describe, runtime, device))
+  serving.serve(functools.partial(_build, device), describe=facts)
+  if runtime == 'stock' and 'tensorflow_federated' in sys.modules:
+    _close_stock_context()
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,86 @@
+import json
+import pathlib
+import re
+
+import pytest
+
+from tff_robust import config
+from tff_robust.program import run_folder
+
+
+def experiment(**attack):
+  return config.ExperimentConfig(
+    seed=2**62,
+    data=config.DataConfig(),
+    training=config.TrainingConfig(num_rounds=4),
+    aggregation=config.AggregationConfig(aggregator='krum', options={'max_byzantine': 11}),
+    attack=config.AttackConfig(**attack),
+  )
+
+
+def create(folder, **changes):
+  running = {'runtime': 'native', 'evaluate_every': None}
+  run_folder.create(folder, experiment(**changes), running=running, runtime='runtime native: here')
+
+
+def test_what_was_decided_comes_back(tmp_path):
+  create(tmp_path / 'a' / 'b')
+  found, running = run_folder.load(tmp_path / 'a' / 'b')
+  assert found == experiment()
+  assert running == {'runtime': 'native', 'evaluate_every': None}
+
+
+def test_config_file_names_versions_and_runtime(tmp_path):
+  create(tmp_path)
+  content = json.loads((tmp_path / 'config.json').read_text())
+  assert content['versions']['tensorflow'] == '2.14.1'
+  assert content['versions']['tensorflow-federated'] == '0.87.0'
+  assert set(content['versions']) > {'python', 'tensorflow-privacy', 'dp-accounting', 'numpy'}
+  assert content['runtime'] == 'runtime native: here'
+  assert 'TF_ENABLE_ONEDNN_OPTS' in content['environment']
+  assert content['experiment']['seed'] == 2**62
+  revision = content['git_revision']
+  assert revision is None or re.fullmatch(r'[0-9a-f]{40}\+?', revision)
+
+
+def test_a_folder_with_a_run_is_refused_with_both_ways_out(tmp_path):
+  create(tmp_path)
+  before = (tmp_path / 'config.json').read_text()
+  with pytest.raises(ValueError, match=r'--resume .*--output_dir'):
+    create(tmp_path, attack='sign_flip', num_byzantine=1)
+  assert (tmp_path / 'config.json').read_text() == before
+
+
+def test_a_folder_with_something_else_and_a_file_are_refused(tmp_path):
+  (tmp_path / 'letter.txt').write_text('dear')
+  with pytest.raises(ValueError, match='is not empty and holds no run'):
+    run_folder.check_unused(tmp_path)
+  with pytest.raises(ValueError, match='is a file'):
+    run_folder.check_unused(tmp_path / 'letter.txt')
+  (tmp_path / 'empty').mkdir()
+  run_folder.check_unused(tmp_path / 'empty')
+
+
+def test_resuming_nothing_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='holds no run to resume'):
+    run_folder.load(tmp_path)
+
+
+@pytest.mark.parametrize('content', ['{}', '{"experiment": {"pace": 3}, "running": {}}', 'x'])
+def test_a_configuration_of_another_version_is_refused(tmp_path, content):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(ValueError, match='configuration of this version'):
+    run_folder.load(tmp_path)
+
+
+def test_default_folder_is_new_and_says_what_runs(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  first = run_folder.default_folder(experiment())
+  assert first.parent == pathlib.Path('runs')
+  assert first.name.endswith('-krum-none')
+  taken = set()
+  for _ in range(3):
+    folder = run_folder.default_folder(experiment())
+    folder.mkdir(parents=True)
+    taken.add(folder)
+  assert len(taken) == 3
