@@ -1,0 +1,111 @@
+import json
+
+import pytest
+
+from tff_robust.privacy import privacy_statement
+from tff_robust.program import history, schedule, summary
+
+PLAN = schedule.Schedule(6, 1.0, 3)
+
+
+def statement(epsilon=2.5, reason=None):
+  figure = privacy_statement.PrivacyFigure(
+    view='example',
+    epsilon=epsilon,
+    reason=reason,
+    delta=1e-5,
+    accountant='pld',
+    adjacency='add or remove one example',
+    sampling_model='Poisson with probability 0.1',
+    noise_multiplier=1.0,
+    compositions=12,
+    participation_count=6,
+    steps=12,
+  )
+  return privacy_statement.PrivacyStatement(
+    mechanism='DP-SGD', figures=(figure,), assumptions=('The noise is secret.',)
+  )
+
+
+def rows(*, selects=True):
+  found = []
+  for round_number in range(7):
+    row = history.blank_row(round_number, float(round_number))
+    row['test_accuracy'] = [0.1, 0.5, 0.7, 0.8, 0.6, 0.3, 0.1][round_number]
+    if round_number < 6:
+      row['attack_active'] = int(round_number >= 3)
+      row['round_rejected'] = int(round_number == 2)
+      if selects:
+        row['selected_byzantine_share'] = {3: 1.0, 5: 0.5}.get(round_number, 0.0)
+    found.append(row)
+  return found
+
+
+def summarize(found=None, *, status='completed', rounds=6, privacy=None):
+  return summary.summarize(
+    rows() if found is None else found,
+    status=status,
+    rounds=rounds,
+    plan=PLAN,
+    privacy=privacy or statement(),
+    folder='runs/x',
+  )
+
+
+def test_accuracy_before_the_attack_is_that_of_the_model_that_entered_it():
+  found = summarize()
+  assert found.accuracy_before_attack == 0.8
+  assert found.final_accuracy == 0.1
+  assert found.best_accuracy == 0.8
+
+
+def test_share_of_attacked_rounds_counts_rounds_with_any_byzantine_selected():
+  found = summarize()
+  assert found.attacked_rounds == 3
+  assert found.attacked_rounds_with_byzantine_selected == 2
+  assert found.selected_share == pytest.approx(2 / 3)
+  assert found.rejected_rounds == 1
+  assert '2 of 3 (67%)' in found.table()
+
+
+def test_rules_that_select_nobody_have_no_share():
+  found = summarize(rows(selects=False))
+  assert found.attacked_rounds_with_byzantine_selected is None
+  assert found.selected_share is None
+  assert 'selected' not in found.table()
+
+
+def test_table_prints_epsilon_beside_its_conditions():
+  text = summarize().table()
+  assert 'epsilon = 2.5 at delta = 1e-05' in text
+  assert 'add or remove one example' in text
+  assert 'Poisson with probability 0.1' in text
+  assert 'pld' in text
+  assert 'The noise is secret.' in text
+
+
+def test_table_prints_the_reason_where_there_is_no_epsilon():
+  text = summarize(privacy=statement(None, 'gradients are not clipped.')).table()
+  assert 'none: gradients are not clipped.' in text
+  assert 'epsilon =' not in text
+  assert 'Assumes' not in text
+
+
+def test_a_run_that_ended_before_the_attack_says_so():
+  found = summarize(rows()[:2], status='interrupted', rounds=2)
+  assert found.accuracy_before_attack is None
+  assert found.selected_share is None
+  assert 'interrupted after 2 of 6 rounds' in found.table()
+  assert 'not reached' in found.table()
+
+
+def test_json_holds_the_figures(tmp_path):
+  written = summary.summarize(
+    rows(), status='diverged', rounds=6, plan=PLAN, privacy=statement(), folder=tmp_path
+  )
+  summary.write(written)
+  content = json.loads((tmp_path / 'summary.json').read_text())
+  assert content['status'] == 'diverged'
+  assert content['attacked_rounds_share_with_byzantine_selected'] == pytest.approx(2 / 3)
+  assert content['privacy']['figures'][0]['epsilon'] == 2.5
+  assert content['accuracy_before_attack'] == 0.8
