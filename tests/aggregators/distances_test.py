@@ -134,3 +134,23 @@ def test_one_row_has_distance_zero_to_itself():
 def test_refuses_a_vector():
   with pytest.raises(ValueError, match=r'\[clients, coordinates\]'):
     distances.squared_distances(tf.zeros([3]))
+
+
+def test_central_row_is_honest_whatever_a_minority_sends():
+  rows = _normal([9, 20])
+  rows[:4] = np.array([[1e6], [1e6], [-1e30], [3e38]])
+  central = distances.central_row(distances.squared_distances(rows))
+  radius = np.sort(_by_differences(rows), axis=1)[:, 4]
+  assert central == int(np.argmin(radius))
+  assert central >= 4
+
+
+def test_gram_around_measures_any_average_of_rows():
+  rows = _normal([6, column_blocks.COLUMNS_PER_BLOCK + 7])
+  rows[5] = 1e20
+  gram = distances.gram_around(rows, tf.constant(2)).numpy()
+  wide = rows.astype(np.float64)
+  np.testing.assert_allclose(gram, (wide - wide[2]) @ (wide - wide[2]).T, rtol=1e-9, atol=1e-9)
+  shares = np.array([0.1, 0.2, 0.3, 0.4, 0.0, 0.0])
+  offset = shares - np.eye(6)[1]
+  np.testing.assert_allclose(offset @ gram @ offset, np.sum((shares @ wide - wide[1]) ** 2))

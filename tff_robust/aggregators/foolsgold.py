@@ -10,7 +10,6 @@ import tensorflow as tf
 from tff_robust import signatures
 from tff_robust.aggregators import averages, column_blocks, demands, finite_rows, rule
 
-
 # Rows that point the same way differ by rounding only, which must not be scaled up.
 _ROUNDING = 1e-9
 
