@@ -1,0 +1,34 @@
+import pathlib
+import re
+
+README = pathlib.Path(__file__).parent.parent / 'README.md'
+
+
+def blocks():
+  return re.findall(r'```python\n(.*?)```', README.read_text(encoding='utf-8'), re.DOTALL)
+
+
+def run(marker):
+  (code,) = [block for block in blocks() if marker in block]
+  scope = {}
+  exec(compile(code, str(README), 'exec'), scope)  # The README is ours.
+  return scope
+
+
+def test_krum_drops_into_federated_averaging_as_the_readme_says():
+  scope = run('krum_factory')
+  measured = scope['output'].metrics['aggregator']
+  assert measured['selected'].sum() == 1
+  assert measured['num_nonfinite'] == 0
+
+
+def test_epsilon_of_the_readme_is_the_one_it_states(capsys):
+  run('dp_sgd_epsilon')
+  assert capsys.readouterr().out == '3.01\n'
+
+
+def test_every_file_that_the_readme_links_exists():
+  targets = re.findall(r'\]\(([^)#]+)\)', README.read_text(encoding='utf-8'))
+  local = [target for target in targets if not target.startswith('http')]
+  assert local
+  assert [target for target in local if not (README.parent / target).exists()] == []
