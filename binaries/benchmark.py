@@ -21,11 +21,11 @@ def define_flags() -> None:
   """Defines the flags, all of them shown by --help."""
   from absl import flags
 
-  from binaries.benchmarks import sections
+  from binaries.benchmarks import suites
 
   flags.DEFINE_enum('suite', SUITES[0], SUITES, 'What is measured.')
   flags.DEFINE_list(
-    'sections', list(sections.SECTIONS), f'Parts of the suite, of {",".join(sections.SECTIONS)}.'
+    'sections', list(suites.SECTIONS), f'Parts of the suite, of {",".join(suites.SECTIONS)}.'
   )
   flags.DEFINE_string('device', 'auto', "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.")
   flags.DEFINE_integer('repetitions', 11, 'Repetitions of a short work.', lower_bound=1)
@@ -43,14 +43,14 @@ def prepare() -> Callable[[], int]:
 
   from absl import flags
 
-  from binaries.benchmarks import machine, report, sections
+  from binaries.benchmarks import machine, report, sections, suites
   from tff_robust import checks
   from tff_robust.runtime import contexts
 
   values = flags.FLAGS
   contexts.check_runtime('accelerated', device=values.device)
   for name in values.sections:
-    checks.known_name('sections', name, sections.SECTIONS)
+    checks.known_name('sections', name, suites.SECTIONS)
   if values.torch_python is not None and shutil.which(values.torch_python) is None:
     raise ValueError(f'torch_python={values.torch_python!r} is no program; name a Python.')
   options = sections.Options(
@@ -62,15 +62,10 @@ def prepare() -> Callable[[], int]:
 
   def measure() -> int:
     facts = {**machine.describe(), 'scale': values.scale, 'repetitions': values.repetitions}
-    found = sections.measure(values.sections, options)
+    found = suites.measure(values.sections, options)
     for section in found:
-      for name, contender in section.figures.get('contenders', {}).items():
-        log = contender.pop('log')
-        if name == 'accelerated':
-          facts['oneDNN'] = machine.onednn(log)
-          facts['runtime'] = contender.get('runtime', 'not run')
-          facts['TensorFlow'] = contender.get('tensorflow', '-')
-          facts['TensorFlow Federated'] = contender.get('tensorflow_federated', '-')
+      facts |= section.contenders.get('accelerated', {})
+    facts.pop('start_seconds', None)
     files = report.write(pathlib.Path(values.output), facts, found)
     print(report.markdown(facts, found))
     print('Written: ' + ', '.join(map(str, files)))

@@ -56,7 +56,7 @@ def _section(section: sections.Section) -> list[str]:
 def markdown(machine: Mapping[str, Any], found: Sequence[sections.Section]) -> str:
   """Returns the report as Markdown."""
   lines = ['# Benchmark', '']
-  lines += [f'- {name}: {value}' for name, value in machine.items() if name != 'contenders']
+  lines += [f'- {name}: {value}' for name, value in machine.items()]
   for section in found:
     lines += _section(section)
   return '\n'.join(lines) + '\n'

@@ -16,7 +16,7 @@ from binaries.benchmarks import serving
 
 
 def _describe() -> dict[str, Any]:
-  import torch
+  import torch  # type: ignore[import-not-found]
 
   return {'torch': torch.__version__, 'gpus': [str(torch.cuda.device_count())]}
 
@@ -51,7 +51,7 @@ def _clipped_sum(per_example: list[Any]) -> list[Any]:
 def _gradient_fn(network: Any, work: dict[str, Any]) -> Callable[[Any, Any], list[Any]]:
   """Returns the function of a batch that gives a client's gradient."""
   import torch
-  from torch.nn import functional
+  from torch.nn import functional  # type: ignore[import-not-found]
 
   parameters = list(network.parameters())
   if not work['private']:
@@ -61,7 +61,7 @@ def _gradient_fn(network: Any, work: dict[str, Any]) -> Callable[[Any, Any], lis
 
     return plain
   if work['per_example'] == 'opacus':
-    import opacus
+    import opacus  # type: ignore[import-not-found]
 
     sampled = opacus.GradSampleModule(network)
 

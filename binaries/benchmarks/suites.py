@@ -1,0 +1,32 @@
+"""The sections of a suite by name."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from binaries.benchmarks import gather_section, round_sections, run_sections, sections
+
+SECTIONS: dict[str, Callable[[sections.Options], sections.Section]] = {
+  'fed_sgd': round_sections.fed_sgd,
+  'fed_avg': round_sections.fed_avg,
+  'dp_sgd': round_sections.dp_sgd,
+  'gather': gather_section.gather,
+  'start': run_sections.start,
+  'memory': run_sections.memory,
+  'growth': run_sections.growth,
+}
+
+
+def measure(names: Sequence[str], options: sections.Options) -> list[sections.Section]:
+  """Measures sections in turn and says so on standard error."""
+  found = []
+  for name in names:
+    begin = time.perf_counter()
+    print(f'{name}: started', file=sys.stderr, flush=True)
+    section = SECTIONS[name](options)
+    section.load_average = round(os.getloadavg()[0], 2)
+    found.append(section)
+    seconds = time.perf_counter() - begin
+    print(f'{name}: {seconds:.0f} s, load {section.load_average}', file=sys.stderr, flush=True)
+  return found
