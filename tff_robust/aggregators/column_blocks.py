@@ -95,3 +95,37 @@ def map_columns(
     parallel_iterations=parallel_blocks,
   )
   return tf.ensure_shape(blocks.concat(), [updates.shape[1]])
+
+
+def map_matrix(
+  block_fn: Callable[[tf.Tensor], tf.Tensor],
+  updates: signatures.Updates,
+  *,
+  columns_per_block: int = COLUMNS_PER_BLOCK,
+) -> tf.Tensor:
+  """Returns the concatenation, along columns, of `block_fn` over blocks of columns.
+
+  Args:
+    block_fn: `float32 [n, width] -> float32 [m, width]`.
+    updates: float32 [n, d].
+    columns_per_block: The largest width that `block_fn` is given.
+
+  Returns:
+    float32 [m, d].
+  """
+  if _fits_one_block(updates, columns_per_block):
+    return block_fn(updates)
+  num_blocks = (_num_columns(updates) + columns_per_block - 1) // columns_per_block
+
+  def write_block(index: tf.Tensor, blocks: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+    start = index * columns_per_block
+    block = block_fn(updates[:, start : start + columns_per_block])
+    return index + 1, blocks.write(index, tf.transpose(block))
+
+  blocks = tf.TensorArray(
+    tf.float32, size=num_blocks, infer_shape=False, element_shape=[None, None]
+  )
+  _, blocks = tf.while_loop(
+    lambda index, _: index < num_blocks, write_block, (tf.constant(0), blocks)
+  )
+  return tf.ensure_shape(tf.transpose(blocks.concat()), [None, updates.shape[1]])

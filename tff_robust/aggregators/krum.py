@@ -1,8 +1,7 @@
 """Krum and Multi-Krum: the updates with the closest neighbours.
 
 Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer, "Machine Learning
-with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017, section 4 (Krum)
-and section 6 (Multi-Krum).
+with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017.
 https://papers.nips.cc/paper/2017/hash/f4b9ec30ad9f68f89b29639786cb62ef-Abstract.html
 """
 
@@ -133,8 +132,8 @@ def krum(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
 
   Guarantees:
     For independent, identically distributed honest rows with mean g and variance s**2
-    in each coordinate, (alpha, f)-Byzantine resilience if eta(n, f) sqrt(d) s < |g|
-    (proposition 1 of the paper). Nothing is promised beyond that condition: an
+    in each coordinate, (alpha, f)-Byzantine resilience if eta(n, f) sqrt(d) s < |g|,
+    with eta(n, f)**2 = 2 (n - f + (f (n - f - 2) + f**2 (n - f - 1)) / (n - 2f - 2)). Nothing is promised beyond that condition: an
     attacker close to the centre of widely spread honest rows is chosen.
 
   Raises:

@@ -1,7 +1,7 @@
 """Smallest maximum eigenvalue averaging (SMEA), over all subsets.
 
 Youssef Allouah, Rachid Guerraoui, Nirupam Gupta, Rafael Pinot, John Stephan, "On the
-Privacy-Robustness-Utility Trilemma in Distributed Learning", ICML 2023, section 4.
+Privacy-Robustness-Utility Trilemma in Distributed Learning", ICML 2023.
 https://proceedings.mlr.press/v202/allouah23a.html
 """
 

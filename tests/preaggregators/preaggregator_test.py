@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_robust.aggregators import krum, mean
+from tff_robust.preaggregators import (
+  adaptive_clipping,
+  bucketing,
+  nearest_neighbor_mixing,
+  preaggregator,
+  static_clipping,
+)
+
+_SEED = tf.constant([1, 2], tf.int64)
+
+
+def _apply(rule, rows, weights=None, seed=_SEED):
+  @tf.function(input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None])])
+  def traced(updates, weights):
+    output = rule.apply(rule.init(3), updates, weights, seed)
+    return output.aggregate, dict(output.measurements)
+
+  return traced(rows, np.ones(len(rows), np.float32) if weights is None else weights)
+
+
+def _rows(n=12):
+  return np.random.default_rng(0).normal(size=[n, 5]).astype(np.float32)
+
+
+def test_steps_run_in_order_before_the_rule():
+  rows = 10 * _rows()
+  mixing = nearest_neighbor_mixing.build_nearest_neighbor_mixing(max_byzantine=2)
+  clipping = static_clipping.build_static_clipping(max_norm=1.0)
+  rule = preaggregator.compose([clipping, mixing], krum.build_krum(max_byzantine=2))
+  assert rule.name == 'static_clipping+nearest_neighbor_mixing+krum'
+  clipped = static_clipping.static_clipping(rows, max_norm=1.0)
+  mixed = nearest_neighbor_mixing.nearest_neighbor_mixing(clipped, max_byzantine=2)
+  aggregate, measurements = _apply(rule, rows)
+  np.testing.assert_allclose(aggregate, krum.krum(mixed, max_byzantine=2), rtol=1e-5)
+  assert measurements['selected'].shape == [12]
+  swapped = preaggregator.compose([mixing, clipping], krum.build_krum(max_byzantine=2))
+  assert not np.allclose(_apply(swapped, rows)[0], aggregate, rtol=1e-3)
+
+
+def test_without_steps_the_rule_is_itself():
+  rule = preaggregator.compose([], krum.build_krum(max_byzantine=2))
+  assert rule.name == 'krum'
+  np.testing.assert_array_equal(_apply(rule, _rows())[0], krum.krum(_rows(), max_byzantine=2))
+
+
+def test_each_step_draws_for_itself():
+  twice = [bucketing.build_bucketing(bucket_size=2)] * 2
+  rule = preaggregator.compose(twice, krum.build_krum(max_byzantine=0))
+  first, second = (
+    tf.random.experimental.stateless_fold_in(_SEED, tf.constant(i, tf.int64)) for i in (0, 1)
+  )
+  once = bucketing.bucketing(_rows(), bucket_size=2, seed=first)
+  expected = bucketing.bucketing(once, bucket_size=2, seed=second)
+  np.testing.assert_allclose(
+    _apply(rule, _rows())[0], krum.krum(expected, max_byzantine=0), rtol=1e-6
+  )
+
+
+def test_buckets_keep_the_mean_with_equal_sizes_and_hide_who_was_selected():
+  rule = preaggregator.compose([bucketing.build_bucketing(bucket_size=3)], mean.build_mean())
+  aggregate, _ = _apply(rule, _rows())
+  np.testing.assert_allclose(aggregate, _rows().mean(0), rtol=1e-5, atol=1e-6)
+  rule = preaggregator.compose(
+    [bucketing.build_bucketing(bucket_size=3)], krum.build_krum(max_byzantine=0)
+  )
+  assert 'selected' not in _apply(rule, _rows())[1]
+
+
+def test_nonfinite_clients_are_counted_before_mixing():
+  rows = _rows()
+  rows[[1, 2, 3], 0] = np.nan
+  steps = [
+    adaptive_clipping.build_adaptive_clipping(max_byzantine=3),
+    bucketing.build_bucketing(bucket_size=1),
+  ]
+  rule = preaggregator.compose(steps, krum.build_krum(max_byzantine=3))
+  aggregate, measurements = _apply(rule, rows)
+  assert measurements['num_nonfinite'] == 3
+  assert not measurements['round_rejected']
+  assert np.isfinite(aggregate).all()
+
+
+def test_the_rule_is_declared_for_the_rows_that_it_gets():
+  rule = preaggregator.compose(
+    [bucketing.build_bucketing(bucket_size=3)], krum.build_krum(max_byzantine=1)
+  )
+  with pytest.raises(tf.errors.InvalidArgumentError, match='krum with max_byzantine=1 needs'):
+    _apply(rule, _rows())

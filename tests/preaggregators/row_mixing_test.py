@@ -1,0 +1,28 @@
+import numpy as np
+
+from tff_robust.aggregators import column_blocks
+from tff_robust.preaggregators import row_mixing
+
+
+def test_mixes_rows_over_many_blocks_of_columns():
+  rng = np.random.default_rng(0)
+  rows = rng.normal(size=[4, 2 * column_blocks.COLUMNS_PER_BLOCK + 3]).astype(np.float32)
+  shares = rng.normal(size=[3, 4])
+  np.testing.assert_allclose(
+    row_mixing.mix_rows(rows, shares), shares @ rows.astype(np.float64), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_a_nonfinite_row_spoils_what_it_enters_and_nothing_else():
+  rows = np.array([[1, 2], [np.nan, 1], [3, np.inf], [5, 6]], np.float32)
+  shares = np.array([[0.5, 0, 0, 0.5], [0, 1, 0, 0], [0.5, 0, 0.5, 0]])
+  mixed = row_mixing.mix_rows(rows, shares).numpy()
+  np.testing.assert_array_equal(mixed[0], [3, 4])
+  assert np.isnan(mixed[1:]).all()
+
+
+def test_scales_rows_and_keeps_every_bit_of_others():
+  rows = np.array([[2, 1e-45], [3, np.nan], [3e38, 3e38]], np.float32)
+  scaled = row_mixing.scale_rows(rows, np.array([1.0, 1.0, 1e-38])).numpy()
+  assert scaled[:2].tobytes() == rows[:2].tobytes()
+  np.testing.assert_allclose(scaled[2], [3, 3], rtol=1e-6)

@@ -1,0 +1,62 @@
+"""What a pre-aggregator is, and how it is put before a rule."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tff_robust import signatures
+from tff_robust.aggregators import demands, rule
+
+
+class PreAggregator(NamedTuple):
+  """A named transformation of a round's updates, with its options already bound.
+
+  Attributes:
+    name: The registry name, used in error messages.
+    apply: `(updates float32 [n, d], weights float32 [n], seed int64 [2]) -> (updates
+      float32 [m, d], weights float32 [m])`. A row with a NaN or an infinity makes every
+      row that it enters non-finite, and no other.
+    keeps_rows: Whether row i of the result belongs to client i.
+  """
+
+  name: str
+  apply: Callable[
+    [signatures.Updates, signatures.Weights, signatures.Seed],
+    tuple[signatures.Updates, signatures.Weights],
+  ]
+  keeps_rows: bool = True
+
+
+def compose(
+  preaggregators: Sequence[PreAggregator], before: rule.AggregationRule
+) -> rule.AggregationRule:
+  """Returns the rule that applies pre-aggregators in order, and then a rule.
+
+  The rule must be declared for the rows that it gets: after `bucketing` these are the
+  buckets. `num_nonfinite` counts the clients' rows. Where rows no longer belong to
+  clients, `selected` is not reported.
+
+  Args:
+    preaggregators: Applied first to last. Each draws from a seed of its own.
+    before: The rule.
+  """
+  keeps_rows = all(step.keeps_rows for step in preaggregators)
+
+  def apply(
+    state: Any, updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed
+  ) -> rule.RuleOutput:
+    updates = demands.as_updates(updates)
+    finite = demands.finite_rows(updates)
+    for index, step in enumerate(preaggregators):
+      draw = tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
+      updates, weights = step.apply(updates, weights, draw)
+    output = before.apply(state, updates, weights, seed)
+    measurements = dict(output.measurements)
+    measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
+    if not keeps_rows:
+      measurements.pop('selected', None)
+    return rule.RuleOutput(output.state, output.aggregate, measurements)
+
+  name = '+'.join([*(step.name for step in preaggregators), before.name])
+  return rule.AggregationRule(name, before.init, apply)

@@ -1,0 +1,59 @@
+"""Static clipping: no update is longer than a fixed norm.
+
+Ziteng Sun, Peter Kairouz, Ananda Theertha Suresh, H. Brendan McMahan, "Can You Really
+Backdoor Federated Learning?", 2019, section 3. https://arxiv.org/abs/1911.07963
+"""
+
+import tensorflow as tf
+
+from tff_robust import checks, signatures
+from tff_robust.aggregators import demands, row_norms
+from tff_robust.preaggregators import preaggregator, row_mixing
+
+
+def clip_to(updates: signatures.Updates, lengths: tf.Tensor, max_norm: tf.Tensor) -> tf.Tensor:
+  """Scales the finite rows that are longer than `max_norm` down to it.
+
+  Args:
+    updates: float32 [n, d].
+    lengths: float64 [n], the norms of the rows.
+    max_norm: float64 [].
+  """
+  too_long = tf.math.is_finite(lengths) & (lengths > max_norm)
+  factors = tf.where(too_long, max_norm / lengths, tf.ones_like(lengths))
+  return row_mixing.scale_rows(updates, factors)
+
+
+def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tensor:
+  """Each update scaled to min(1, max_norm / |x|) of itself.
+
+  Args:
+    updates: float32 [n, d].
+    max_norm: The largest Euclidean norm that is left alone.
+
+  Returns:
+    float32 [n, d]. Rows with a NaN or an infinity are left as they are, for the rule.
+
+  Guarantees:
+    With the mean, f Byzantine rows move the aggregate by at most max_norm * f / n each
+    way.
+
+  Raises:
+    ValueError: If `max_norm` is not positive and finite.
+  """
+  checks.positive('max_norm', max_norm)
+  updates = demands.as_updates(updates)
+  return clip_to(updates, row_norms.norms(updates), tf.constant(max_norm, tf.float64))
+
+
+def build_static_clipping(*, max_norm: float) -> preaggregator.PreAggregator:
+  """Returns the pre-aggregator `static_clipping`; weights stay with their rows."""
+  checks.positive('max_norm', max_norm)
+
+  def apply(
+    updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed
+  ) -> tuple[signatures.Updates, signatures.Weights]:
+    del seed  # Nothing is drawn.
+    return static_clipping(updates, max_norm=max_norm), weights
+
+  return preaggregator.PreAggregator('static_clipping', apply)
