@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import accelerated, errors, interpreter
+from tff_robust.runtime import accelerated, errors, interpreter, tensorflow_internals
 
 INTS = tff.FederatedType(np.int32, tff.CLIENTS)
 
@@ -52,8 +53,9 @@ def test_error_names_client_and_function(context):
     return x
 
   computation = tff.federated_computation(lambda x: tff.federated_map(train_one_client, x), INTS)
-  with pytest.raises(errors.ComputationError, match=r'client 2 of 4: train_one_client'):
+  with pytest.raises(errors.ComputationError, match=r'client 2 of 4: train_one_client') as caught:
     computation([1, 2, 7, 9])
+  assert 'node' not in str(caught.value)
   assert computation([1, 2, 3, 4]) == [1, 2, 3, 4]
 
 
@@ -75,24 +77,29 @@ def test_clients_that_run_at_the_same_time_have_their_own_variables(context):
   assert computation(steps) == steps
 
 
-def test_work_of_a_client_is_one_tensorflow_call(context, monkeypatch):
+def _watch_calls(monkeypatch):
+  """Returns a list that gets the arguments of every TensorFlow call from here on."""
   calls = []
-  original = tf.raw_ops.StatefulPartitionedCall
+  original = tensorflow_internals.FlatFunction.__call__
   monkeypatch.setattr(
-    tf.raw_ops,
-    'StatefulPartitionedCall',
-    lambda **options: calls.append(tf.executing_eagerly()) or original(**options),
+    tensorflow_internals.FlatFunction,
+    '__call__',
+    lambda function, tensors, cancellation: (
+      calls.append(list(tensors)) or original(function, tensors, cancellation)
+    ),
   )
+  return calls
 
+
+def test_work_of_a_client_is_one_tensorflow_call(context, monkeypatch):
   @tff.federated_computation(np.int32)
   def work(x):
     return double(add_one(double(x)))
 
   computation = tff.federated_computation(lambda x: tff.federated_map(work, x), INTS)
-  assert computation([1, 2]) == [6, 10]
-  calls.clear()
+  calls = _watch_calls(monkeypatch)
   assert computation([1, 2, 3]) == [6, 10, 14]
-  assert calls == [True] * 3
+  assert sorted(int(x) for call in calls for x in call) == [1, 2, 3]
 
 
 def test_results_leave_for_numpy_only_at_the_end(context, monkeypatch):
@@ -149,28 +156,21 @@ print(devices)
   assert result.stdout == "['/job:localhost/replica:0/task:0/device:CPU:1']\n", result.stderr
 
 
-def test_tensor_arguments_are_not_copied(context):
+def test_tensor_arguments_are_not_copied(context, monkeypatch):
   data = tf.random.stateless_uniform([1000, 100], [1, 2])
-  seen = []
-  original = tff.tensorflow.computation(
+  gather_and_add = tff.tensorflow.computation(
     lambda d, i: tf.reduce_sum(tf.gather(d, i)),
     tff.TensorType(np.float32, [1000, 100]),
     tff.TensorType(np.int32, [None]),
   )
   computation = tff.federated_computation(
-    lambda d, i: tff.federated_map(original, (tff.federated_broadcast(d), i)),
+    lambda d, i: tff.federated_map(gather_and_add, (tff.federated_broadcast(d), i)),
     tff.FederatedType(tff.TensorType(np.float32, [1000, 100]), tff.SERVER),
     tff.FederatedType(tff.TensorType(np.int32, [None]), tff.CLIENTS),
   )
-  run = tf.raw_ops.StatefulPartitionedCall
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      tf.raw_ops,
-      'StatefulPartitionedCall',
-      lambda args, **options: seen.append(args[0]) or run(args=args, **options),
-    )
-    result = computation(data, [tf.constant([0, 1]), tf.constant([5])])
-  assert seen[-1] is data
+  calls = _watch_calls(monkeypatch)
+  result = computation(data, [tf.constant([0, 1]), tf.constant([5])])
+  assert [call[0] is data for call in calls] == [True, True]
   np.testing.assert_allclose(result[1], data.numpy()[5].sum(), rtol=1e-5)
 
 
@@ -210,6 +210,51 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
     computation([30_000] * 10_000)
   assert time.monotonic() - start < 5.0
   assert computation([1]) == [1.0]
+
+
+def test_interrupt_ends_one_long_client(context):
+  assert spin(1) == 1.0
+  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  start = time.monotonic()
+  with pytest.raises(KeyboardInterrupt):
+    spin(2**30)
+  # The next call waits until the one that was given up has ended.
+  assert spin(1) == 1.0
+  assert time.monotonic() - start < 10.0
+
+
+def test_results_that_are_shapes(context):
+  # TensorFlow treats the int32 results of some operations apart.
+  shape = tff.tensorflow.computation(lambda x: tf.shape(x), tff.TensorType(np.float32, [None, 2]))
+  np.testing.assert_array_equal(shape(np.zeros([3, 2], np.float32)), [3, 2])
+
+
+def test_members_are_let_go_when_they_have_been_accumulated(context, monkeypatch):
+  row = tff.TensorType(np.float32, [1000])
+  make = tff.tensorflow.computation(lambda i: tf.fill([1000], tf.cast(i, tf.float32)), np.int32)
+  take = tff.tensorflow.computation(lambda total, x: total + x[0], np.float32, row)
+  merge = tff.tensorflow.computation(lambda x, y: x + y, np.float32, np.float32)
+  report = tff.tensorflow.computation(lambda x: x, np.float32)
+  zero = tff.tensorflow.computation(lambda: 0.0)
+  computation = tff.federated_computation(
+    lambda x: tff.federated_aggregate(tff.federated_map(make, x), zero(), take, merge, report),
+    INTS,
+  )
+  rows, alive = [], []
+  original = tensorflow_internals.FlatFunction.__call__
+
+  def call(function, tensors, cancellation):
+    results = original(function, tensors, cancellation)
+    rows.extend(weakref.ref(x) for x in results if x.shape == [1000])
+    alive.append(sum(row() is not None for row in rows))
+    return results
+
+  monkeypatch.setattr(tensorflow_internals.FlatFunction, '__call__', call)
+  assert computation([0, 1, 2, 3]) == 6.0
+  assert len(rows) == 4
+  assert alive[-1] == 0  # When the report is made.
+  assert alive[-2] == 1  # When the last row is accumulated, only that row is held.
 
 
 def _resident_megabytes():

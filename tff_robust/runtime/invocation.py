@@ -2,13 +2,12 @@
 
 import concurrent.futures
 import contextlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tff_robust.runtime import errors
+from tff_robust.runtime import errors, tensorflow_internals
 
 
 class Invocation:
@@ -16,6 +15,7 @@ class Invocation:
 
   Attributes:
     num_clients: Clients of this call.
+    cancellation: Ends the TensorFlow functions of this call.
   """
 
   def __init__(
@@ -36,11 +36,11 @@ class Invocation:
     self.num_clients = num_clients
     self._pool = pool
     self._device = device
-    self._interrupted = threading.Event()
+    self.cancellation = tensorflow_internals.Cancellation()
 
   def interrupt(self) -> None:
-    """Makes the call end with `CallInterruptedError` before its next TensorFlow function."""
-    self._interrupted.set()
+    """Makes the call end with `CallInterruptedError`, also inside TensorFlow."""
+    self.cancellation.cancel()
 
   def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
     """Runs a function on this call's device.
@@ -48,13 +48,17 @@ class Invocation:
     Raises:
       CallInterruptedError: If the call was given up.
     """
-    if self._interrupted.is_set():
+    if self.cancellation.is_cancelled:
       raise errors.CallInterruptedError('The computation was interrupted.')
     with tf.device(self._device) if self._device else contextlib.nullcontext():
       return function(argument)
 
-  def run_all(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+  def run_all(self, function: Callable[[Any], Any], arguments: list[Any]) -> list[Any]:
     """Runs a function on the argument of each client; results in the order of arguments.
+
+    Args:
+      function: What each client runs.
+      arguments: One a client; each is replaced by None when its client has run.
 
     Raises:
       BaseException: What the first client to fail raised, in the order of clients; clients
@@ -66,6 +70,8 @@ class Invocation:
         return self.run(function, arguments[client])
       except errors.ComputationError as error:
         raise errors.ComputationError(f'client {client} of {len(arguments)}: {error}') from error
+      finally:
+        arguments[client] = None
 
     clients = range(len(arguments))
     if self._pool is None or len(arguments) < 2:

@@ -13,10 +13,19 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import errors, flat_values, marshalling, sequences, tensorflow_function
+from tff_robust.runtime import (
+  errors,
+  flat_values,
+  marshalling,
+  sequences,
+  tensorflow_function,
+  tensorflow_internals,
+)
 
-# Where TensorFlow's messages speak of nodes that it made itself.
-_FUNCTION_NODE = re.compile(r'\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\] name:\s*$')
+# Where TensorFlow's messages speak of nodes and functions that the user never saw.
+_NODES = re.compile(
+  r'\s*\[\[(?:\{\{[^}]*\}\})+\]\]|\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\](?: name:\s*$)?'
+)
 _SEQUENCE_INTRINSICS = ('sequence_map', 'sequence_reduce', 'sequence_sum')
 
 
@@ -77,38 +86,34 @@ class LocalFunction:
     self._block: Any = block
     self._leaves: dict[int, tensorflow_function.TensorFlowFunction] = {}
     self._lock = threading.Lock()
-    self._concrete: Any = None
-    self._num_results = 0
+    self._traced: tensorflow_internals.FlatFunction | None = None
     self._unflatten_result = flat_values.unflattener(block.type_signature.result)
 
-  def __call__(self, argument: Any) -> Any:
-    """Calls the function on a value of its parameter type (None where it has none).
+  def __call__(self, argument: Any, cancellation: tensorflow_internals.Cancellation) -> Any:
+    """Calls the function.
+
+    Args:
+      argument: A value of the parameter type, in the executor's form; None where it has none.
+      cancellation: Ends the call.
 
     Raises:
       ComputationError: If TensorFlow refuses; the context stays usable.
+      CallInterruptedError: If the call was cancelled.
     """
     tensors = [] if self.type_signature.parameter is None else flat_values.flatten(argument, [])
-    return self._unflatten_result(self.call_flat(tensors))
-
-  def call_flat(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Calls the function on the tensors of its argument; returns those of its result."""
     try:
-      if self._concrete is None:
-        self._trace()
-      if not self._num_results:
-        return []
-      # Ten times less Python than calling the concrete function.
-      return tf.raw_ops.StatefulPartitionedCall(
-        args=tensors + self._captures, Tout=self._result_dtypes, f=self._concrete
-      )
+      traced = self._traced or self._trace()
+      return self._unflatten_result(traced(tensors, cancellation))
     except tf.errors.OpError as error:
-      message = _FUNCTION_NODE.sub('', error.message or str(error))
+      if cancellation.is_cancelled:
+        raise errors.CallInterruptedError('The computation was interrupted.') from error
+      message = _NODES.sub('', error.message or str(error))
       raise errors.ComputationError(f'{self.name} ({self.type_signature}): {message}') from error
 
-  def _trace(self) -> None:
+  def _trace(self) -> tensorflow_internals.FlatFunction:
     with self._lock:
-      if self._concrete is not None:
-        return
+      if self._traced is not None:
+        return self._traced
       parameter_type = self.type_signature.parameter
       specs = [] if parameter_type is None else flat_values.flat_specs(parameter_type)
       unflatten = None if parameter_type is None else flat_values.unflattener(parameter_type)
@@ -118,13 +123,11 @@ class LocalFunction:
         return flat_values.flatten(function(unflatten(tensors) if unflatten else None), [])
 
       concrete = tf.function(call, autograph=False, input_signature=specs).get_concrete_function()
-      self._result_dtypes = [tensor.dtype for tensor in concrete.outputs]
-      self._num_results = len(self._result_dtypes)
-      self._captures = list(concrete.captured_inputs)
       names = dict.fromkeys(leaf.name for leaf in self._leaves.values())
       self.name = ', '.join(names) or 'computation'
-      self._concrete = concrete
+      self._traced = tensorflow_internals.FlatFunction(concrete)
       self._block = None
+      return self._traced
 
   def _evaluate(self, block: Any, scope: Mapping[str, Any]) -> Any:
     """Returns the value of a block on the tensors of the graph that is being traced."""
