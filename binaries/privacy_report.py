@@ -7,6 +7,9 @@ from tff_robust import config
 from tff_robust.privacy import accounting, mechanisms, privacy_statement
 from tff_robust.program import cohorts
 
+# Reported in any case, beside the accountant of the run.
+_REPORTED = ('pld', 'rdp')
+
 
 def statement(
   experiment: config.ExperimentConfig,
@@ -40,7 +43,7 @@ def _statement(
   training, privacy = experiment.training, experiment.privacy
   epochs = training.local_epochs
   averaging = training.algorithm == 'fed_avg'
-  others = [name for name in config.ACCOUNTANTS if name != privacy.accountant]
+  others = [name for name in _REPORTED if name != privacy.accountant]
   return accounting.account(
     mechanism=_mechanism(experiment),
     algorithm=training.algorithm,

@@ -79,8 +79,9 @@ def _draw_selected(
       axes.scatter(*zip(*marks, strict=True), label=label, linewidths=1, **style)
   axes.set_ylabel('selected client\n(id)')
   axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=5))
-  axes.margins(y=0.25)
-  axes.legend(loc='upper left', fontsize=8, frameon=False, ncols=2)
+  axes.margins(y=0.1)
+  above = {'loc': 'lower left', 'bbox_to_anchor': (0, 0.97)}
+  axes.legend(**above, fontsize=8, frameon=False, ncols=2)
 
 
 def _draw_ratio(axes: Any, rows: Sequence[history.Row]) -> None:
@@ -90,7 +91,7 @@ def _draw_ratio(axes: Any, rows: Sequence[history.Row]) -> None:
   axes.axhline(0, color=_GREY, linewidth=0.6)
   if finite.any() and np.abs(values[finite]).max() > 10:
     axes.set_yscale('symlog', linthresh=1)
-  axes.set_ylabel('signal to noise, R\n(ratio)')
+  axes.set_ylabel('signal to noise\n(ratio R)')
 
 
 def _draw_cosine(axes: Any, rows: Sequence[history.Row]) -> None:
@@ -99,7 +100,7 @@ def _draw_cosine(axes: Any, rows: Sequence[history.Row]) -> None:
   axes.plot(rounds[finite], values[finite], color=_DARK, linewidth=1)
   axes.axhline(0, color=_GREY, linewidth=0.6)
   axes.set_ylim(-1.1, 1.1)
-  axes.set_ylabel('cosine of aggregate\nand honest mean')
+  axes.set_ylabel('aggregate to honest\nmean (cosine)')
 
 
 def draw(
@@ -138,6 +139,7 @@ def draw(
   for panel, axes in zip(panels, all_axes, strict=True):
     panel(axes)
     axes.spines[['top', 'right']].set_visible(False)
+    axes.yaxis.label.set_fontsize(9)
     if attack_start_round is not None:
       axes.axvline(attack_start_round, color=_RED, linewidth=1.2, linestyle='-.')
   if attack_start_round is not None:
