@@ -9,7 +9,7 @@ import dataclasses
 import secrets
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -127,6 +127,13 @@ SETTINGS: tuple[Setting, ...] = (
     tuple(registry.AGGREGATORS),
   ),
   Setting(
+    'preaggregators',
+    'aggregation',
+    'preaggregators',
+    'Transformations of the updates before the rule, in order, with commas between them.',
+    tuple(registry.PREAGGREGATORS),
+  ),
+  Setting(
     'attack',
     'attack',
     'attack',
@@ -210,7 +217,7 @@ def _kind(annotation: Any) -> type:
   """Returns the plain type of a field, without its `| None`."""
   if isinstance(annotation, types.UnionType):
     (annotation,) = (part for part in annotation.__args__ if part is not type(None))
-  return typing.cast(type, annotation)
+  return typing.cast(type, typing.get_origin(annotation) or annotation)
 
 
 def _definer(kind: type) -> Callable[..., Any]:
@@ -219,6 +226,7 @@ def _definer(kind: type) -> Callable[..., Any]:
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
   }[kind]
 
 
@@ -236,7 +244,11 @@ def _defaults_by_algorithm(setting: Setting) -> str:
 
 def _readers(option: str) -> str:
   """Returns a phrase that names the rules and attacks that read an option."""
-  tables = {'--aggregator': registry.AGGREGATORS, '--attack': registry.ATTACKS}
+  tables = {
+    '--aggregator': registry.AGGREGATORS,
+    '--preaggregators': registry.PREAGGREGATORS,
+    '--attack': registry.ATTACKS,
+  }
   phrases = []
   for chooser, table in tables.items():
     names = [name for name, entry in table.items() if option in entry.reads]
@@ -272,17 +284,20 @@ def names() -> tuple[str, ...]:
   return (*(setting.flag for setting in SETTINGS), *registry.OPTIONS, 'seed')
 
 
-def _sections_of_option(option: str, chosen: Mapping[str, Any]) -> list[str]:
+def _sections_of_option(option: str, chosen: Mapping[str, Sequence[str]]) -> list[str]:
   """Returns the sections of the configuration to which an option belongs.
 
-  The rule and the attack in use that read it decide. When neither does, the configuration
-  has to say so, for a kind of thing that could have read it.
+  What is in use and reads it decides. When nothing does, the configuration has to say so,
+  for a kind of thing that could have read it.
   """
-  tables = {'aggregation': registry.AGGREGATORS, 'attack': registry.ATTACKS}
+  tables: Mapping[str, Mapping[str, registry.Entry]] = {
+    'aggregation': {**registry.PREAGGREGATORS, **registry.AGGREGATORS},
+    'attack': registry.ATTACKS,
+  }
   reading = [
     section
     for section, table in tables.items()
-    if chosen[section] in table and option in table[chosen[section]].reads
+    if any(name in table and option in table[name].reads for name in chosen[section])
   ]
   able = [
     section
@@ -302,8 +317,11 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config.Exp
   for setting in SETTINGS:
     sections[setting.section][setting.field] = flag_values[setting.flag].value
   chosen = {
-    'aggregation': sections['aggregation']['aggregator'],
-    'attack': sections['attack']['attack'],
+    'aggregation': [
+      *sections['aggregation']['preaggregators'],
+      sections['aggregation']['aggregator'],
+    ],
+    'attack': [sections['attack']['attack']],
   }
   options: dict[str, dict[str, registry.OptionValue]] = {name: {} for name in chosen}
   for name in registry.OPTIONS:
@@ -335,7 +353,8 @@ def check_agrees(
   """Raises ValueError when a flag that was given differs from a stored configuration."""
   for name in names():
     flag, value = flag_values[name], _value_in(name, stored)
-    if flag.present and flag.value != value:
+    given = tuple(flag.value) if isinstance(flag.value, list) else flag.value
+    if flag.present and given != value:
       raise ValueError(
         f'--{name}={flag.value} differs from the run to resume, which has {name}={value}; leave'
         ' it out, or start another run in another --output_dir.'

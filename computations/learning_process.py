@@ -18,6 +18,8 @@ from computations import (
 from computations import weights as weights_lib
 from tff_robust import config as config_lib
 from tff_robust import registry
+from tff_robust.aggregators import rule as rule_lib
+from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import dp_gradient
 
 
@@ -59,9 +61,7 @@ def build_learning_process(
     noise_source=config.privacy.noise_source,
     source=source,
   )
-  rule = registry.build(
-    registry.AGGREGATORS, config.aggregation.aggregator, config.aggregation.options
-  )
+  rule = build_rule(config.aggregation)
   attack = config.attack
   if attack.knowledge is not None and attack.num_byzantine:
     clean_work = None
@@ -93,6 +93,17 @@ def build_learning_process(
     ),
     server_learning_rate=config.training.server_learning_rate or 1.0,
   )
+
+
+def build_rule(aggregation_config: config_lib.AggregationConfig) -> rule_lib.AggregationRule:
+  """Returns the rule of a run with its pre-aggregators before it."""
+  options = aggregation_config.options
+  rule = registry.build(registry.AGGREGATORS, aggregation_config.aggregator, options)
+  steps = [
+    registry.build(registry.PREAGGREGATORS, name, options)
+    for name in aggregation_config.preaggregators
+  ]
+  return preaggregator.compose(steps, rule) if steps else rule
 
 
 def build_mechanism(config: config_lib.ExperimentConfig) -> dp_gradient.GradientMechanism | None:

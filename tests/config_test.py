@@ -53,6 +53,24 @@ def test_defaults_depend_on_the_algorithm():
     (lambda: krum(11, num_selected=3), ['num_selected', 'no effect', 'krum', 'max_byzantine']),
     (lambda: config.AggregationConfig(aggregator='krum'), ['krum', 'needs max_byzantine']),
     (lambda: config.AggregationConfig(aggregator='krun'), ['krun', "Did you mean 'krum'"]),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          aggregator='krum',
+          preaggregators=('bucketing',),
+          options={'max_byzantine': 6, 'bucket_size': 2},
+        )
+      ),
+      ['krum', '15', 'rows after pre-aggregation=13'],
+    ),
+    (
+      lambda: config.AggregationConfig(preaggregators=['bucketting']),
+      ['preaggregators', "Did you mean 'bucketing'"],
+    ),
+    (
+      lambda: config.AggregationConfig(options={'bucket_size': 2}),
+      ['bucket_size', 'no effect', 'mean'],
+    ),
     (lambda: config.DataConfig(dataset='minst'), ["Did you mean 'mnist'"]),
     (lambda: config.DataConfig(data_dir='x'), ['data_dir', 'no effect', 'digits']),
     (lambda: config.DataConfig(partition='dirichlet'), ['needs dirichlet_alpha']),
@@ -116,6 +134,17 @@ def test_impossible_configurations_are_refused_in_one_sentence(make, words):
   assert '\n' not in message
   for word in words:
     assert word in message
+
+
+def test_preaggregators_read_the_same_options_as_the_rule():
+  aggregation = config.AggregationConfig(
+    aggregator='krum',
+    preaggregators=['nearest_neighbor_mixing', 'bucketing'],
+    options={'max_byzantine': 2, 'bucket_size': 3},
+  )
+  assert aggregation.preaggregators == ('nearest_neighbor_mixing', 'bucketing')
+  assert aggregation.options == {'max_byzantine': 2, 'bucket_size': 3}
+  assert aggregation.rows_before_rule(25) == 9
 
 
 def test_smallest_cohort_at_which_krum_is_defined_is_accepted():

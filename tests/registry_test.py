@@ -5,10 +5,14 @@ import tensorflow as tf
 from tff_robust import registry
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.attacks import attack as attack_lib
+from tff_robust.preaggregators import preaggregator
 
 EXAMPLES = {
   'max_byzantine': 2,
   'num_selected': 3,
+  'clip_radius': 1.0,
+  'bucket_size': 2,
+  'max_norm': 1.0,
   'attack_epsilon': 0.1,
   'attack_scale': 2.0,
   'attack_warmup_rounds': 3,
@@ -49,6 +53,19 @@ def test_demand_for_clients_in_the_row_is_the_demand_of_the_rule(name):
         rule.apply(rule.init(6), rows, weights, [1, 2])
 
 
+@pytest.mark.parametrize('name', registry.PREAGGREGATORS)
+def test_every_preaggregator_is_built_from_its_row_and_its_rows_are_counted(name):
+  options = options_of('preaggregators', registry.PREAGGREGATORS, name)
+  step = registry.build(registry.PREAGGREGATORS, name, options)
+  assert isinstance(step, preaggregator.PreAggregator)
+  assert step.name == name
+  updates = np.random.default_rng(0).standard_normal((NUM_CLIENTS, 6)).astype(np.float32)
+  rows, weights = step.apply(updates, np.ones(NUM_CLIENTS, np.float32), [1, 2])
+  expected = registry.PREAGGREGATORS[name].rows_after(NUM_CLIENTS, options)
+  assert rows.shape == [expected, 6]
+  assert np.shape(weights) == (expected,)
+
+
 @pytest.mark.parametrize('name', registry.ATTACKS)
 def test_every_attack_is_built_from_its_row_and_answers_in_each_of_its_views(name):
   options = options_of('attack', registry.ATTACKS, name)
@@ -65,7 +82,7 @@ def test_every_attack_is_built_from_its_row_and_answers_in_each_of_its_views(nam
     assert sent.shape == [2, 6]
 
 
-@pytest.mark.parametrize('table', [registry.AGGREGATORS, registry.ATTACKS])
+@pytest.mark.parametrize('table', [registry.AGGREGATORS, registry.PREAGGREGATORS, registry.ATTACKS])
 def test_every_option_that_a_row_reads_or_defaults_is_known(table):
   for entry in table.values():
     assert set(entry.reads) <= set(registry.OPTIONS)
@@ -73,5 +90,6 @@ def test_every_option_that_a_row_reads_or_defaults_is_known(table):
 
 
 def test_every_option_is_read_by_somebody():
-  entries = [*registry.AGGREGATORS.values(), *registry.ATTACKS.values()]
+  tables = (registry.AGGREGATORS, registry.PREAGGREGATORS, registry.ATTACKS)
+  entries = [entry for table in tables for entry in table.values()]
   assert set(registry.OPTIONS) == {option for entry in entries for option in entry.reads}

@@ -61,7 +61,14 @@ def in_open_unit_interval(argument: str, value: float) -> None:
     raise ValueError(f'{argument}={value} must lie strictly between 0 and 1.')
 
 
-def enough_clients(rule: str, num_clients: int, max_byzantine: int, required: int) -> None:
+def enough_clients(
+  rule: str,
+  num_clients: int,
+  max_byzantine: int,
+  required: int,
+  *,
+  counted: str = 'clients_per_round',
+) -> None:
   """Raises when `rule` is not defined for so many declared Byzantine clients.
 
   Args:
@@ -69,13 +76,14 @@ def enough_clients(rule: str, num_clients: int, max_byzantine: int, required: in
     num_clients: Clients of a round, n.
     max_byzantine: Declared Byzantine clients, f.
     required: The smallest n for which the rule is defined at this f.
+    counted: What `num_clients` is, in words.
   """
   if max_byzantine < 0:
     raise ValueError(f'max_byzantine={max_byzantine} must be at least 0 for aggregator {rule!r}.')
   if num_clients < required:
     raise ValueError(
       f'aggregator {rule!r} with max_byzantine={max_byzantine} needs at least {required} clients'
-      f' a round, but clients_per_round={num_clients}; lower max_byzantine or raise'
+      f' a round, but {counted}={num_clients}; lower max_byzantine or raise'
       ' clients_per_round.'
     )
 

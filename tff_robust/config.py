@@ -146,17 +146,32 @@ class AggregationConfig:
 
   Attributes:
     aggregator: A name in `registry.AGGREGATORS`.
-    options: Every option that the rule reads, completed with its defaults.
+    preaggregators: Names in `registry.PREAGGREGATORS`, applied in this order before the rule.
+    options: Every option that rule and pre-aggregators read, completed with defaults.
   """
 
   aggregator: str = 'mean'
+  preaggregators: tuple[str, ...] = ()
   options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
+    object.__setattr__(self, 'preaggregators', tuple(self.preaggregators))
+    for name in self.preaggregators:
+      checks.known_name('preaggregators', name, registry.PREAGGREGATORS)
     options = registry.complete_options(
-      'aggregator', registry.AGGREGATORS, self.aggregator, self.options
+      'aggregator',
+      registry.AGGREGATORS,
+      self.aggregator,
+      self.options,
+      beside=[registry.PREAGGREGATORS[name] for name in self.preaggregators],
     )
     object.__setattr__(self, 'options', options)
+
+  def rows_before_rule(self, num_clients: int) -> int:
+    """Returns how many rows the rule gets from a round of so many clients."""
+    for name in self.preaggregators:
+      num_clients = registry.PREAGGREGATORS[name].rows_after(num_clients, self.options)
+    return num_clients
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -310,17 +325,20 @@ class ExperimentConfig:
         f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
       )
     options = self.aggregation.options
+    rows = self.aggregation.rows_before_rule(cohort)
+    counted = 'clients_per_round' if rows == cohort else 'rows after pre-aggregation'
     checks.enough_clients(
       self.aggregation.aggregator,
-      cohort,
+      rows,
       _integer(options, 'max_byzantine'),
       registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
+      counted=counted,
     )
     if 'num_selected' in options:
-      allowed = cohort - _integer(options, 'max_byzantine')
+      allowed = rows - _integer(options, 'max_byzantine')
       if _integer(options, 'num_selected') > allowed:
         raise ValueError(
-          f'num_selected={options["num_selected"]} must be at most clients_per_round -'
+          f'num_selected={options["num_selected"]} must be at most {counted} -'
           f' max_byzantine = {allowed}.'
         )
     if self.privacy.amplification == 'poisson' and self.training.batch_sampling != 'poisson':

@@ -6,7 +6,7 @@ module that was asked for.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tff_robust import checks
@@ -45,6 +45,19 @@ OPTIONS: Mapping[str, Option] = {
     int, 'Byzantine clients a round that the rule is declared to tolerate (f).', _at_least(0)
   ),
   'num_selected': Option(int, 'Rows that Multi-Krum averages (m).', _at_least(1)),
+  'clip_radius': Option(
+    float, 'Distance from the last aggregate at which centred clipping clips.', checks.positive
+  ),
+  'num_iterations': Option(int, 'Iterations of the rule in a round.', _at_least(1)),
+  'num_coordinates': Option(int, 'Coordinates that a filter draws at random.', _at_least(1)),
+  'filter_factor': Option(
+    float, 'Rows that a filter drops, in units of max_byzantine.', checks.positive
+  ),
+  'smoothing': Option(float, 'Smallest distance in the weights of Weiszfeld.', checks.positive),
+  'tolerance': Option(float, 'Relative step at which an iteration ends.', checks.nonnegative),
+  'max_iterations': Option(int, 'Iterations after which it ends in any case.', _at_least(1)),
+  'bucket_size': Option(int, 'Rows that bucketing averages into one.', _at_least(1)),
+  'max_norm': Option(float, 'Norm to which static clipping clips.', checks.positive),
   'attack_epsilon': Option(
     float, 'Factor of the manipulation: send -factor * mean.', checks.nonnegative
   ),
@@ -97,6 +110,7 @@ class Entry(NamedTuple):
     defaults: Values of the options that need not be given.
     required_clients: For rules: the smallest number of clients a round for which the
       rule is defined, given its options.
+    rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
   """
@@ -105,25 +119,101 @@ class Entry(NamedTuple):
   reads: Mapping[str, str]
   defaults: Mapping[str, OptionValue | None] = {}
   required_clients: Callable[[Mapping[str, Any]], int] = lambda options: 1
+  rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows
   knowledge: tuple[str, ...] = ()
   takes_rule: bool = False
 
 
-def _krum_clients(options: Mapping[str, Any]) -> int:
-  return 2 * int(options['max_byzantine']) + 3
-
-
 _F = {'max_byzantine': 'max_byzantine'}
 
+
+def _at_least_per_byzantine(factor: int, constant: int) -> Callable[[Mapping[str, Any]], int]:
+  """Demands factor * f + constant clients."""
+  return lambda options: factor * int(options['max_byzantine']) + constant
+
+
+_MAJORITY = _at_least_per_byzantine(2, 1)
+
+
+def _rule(
+  name: str,
+  reads: Mapping[str, str] = _F,
+  required_clients: Callable[[Mapping[str, Any]], int] = _MAJORITY,
+  *,
+  module: str | None = None,
+  **defaults: OptionValue | None,
+) -> Entry:
+  target = f'tff_robust.aggregators.{module or name}:build_{name}'
+  return Entry(target, reads, defaults, required_clients)
+
+
+def _any_number(options: Mapping[str, Any]) -> int:
+  del options
+  return 1
+
+
+def _same_names(*options: str) -> Mapping[str, str]:
+  return {option: option for option in options}
+
+
+_KRUM_CLIENTS = _at_least_per_byzantine(2, 3)
+_WEISZFELD = _same_names('max_byzantine', 'smoothing', 'tolerance', 'max_iterations')
+_FILTER = _same_names('max_byzantine', 'num_iterations', 'num_coordinates', 'filter_factor')
+
 AGGREGATORS: Mapping[str, Entry] = {
-  'mean': Entry('tff_robust.aggregators.mean:build_mean', {}),
-  'krum': Entry('tff_robust.aggregators.krum:build_krum', _F, {}, _krum_clients),
-  'multi_krum': Entry(
-    'tff_robust.aggregators.krum:build_multi_krum',
-    {**_F, 'num_selected': 'num_selected'},
-    {},
-    _krum_clients,
+  'mean': _rule('mean', {}, _any_number),
+  'krum': _rule('krum', _F, _KRUM_CLIENTS),
+  'multi_krum': _rule(
+    'multi_krum', _same_names('max_byzantine', 'num_selected'), _KRUM_CLIENTS, module='krum'
   ),
+  'bulyan': _rule('bulyan', _F, _at_least_per_byzantine(4, 3)),
+  'coordinate_median': _rule('coordinate_median'),
+  'trimmed_mean': _rule('trimmed_mean'),
+  'meamed': _rule('meamed'),
+  'phocas': _rule('phocas'),
+  'geometric_median': _rule(
+    'geometric_median', _WEISZFELD, smoothing=1e-6, tolerance=1e-6, max_iterations=100
+  ),
+  'minimum_diameter_averaging': _rule('minimum_diameter_averaging'),
+  'smea': _rule('smea'),
+  'caf': _rule('caf'),
+  'comparative_gradient_elimination': _rule('comparative_gradient_elimination'),
+  'centered_clipping': _rule(
+    'centered_clipping', _same_names('clip_radius', 'num_iterations'), _any_number, num_iterations=1
+  ),
+  'divide_and_conquer': _rule(
+    'divide_and_conquer', _FILTER, num_iterations=1, num_coordinates=10_000, filter_factor=1.0
+  ),
+  'foolsgold': _rule('foolsgold', {}, lambda options: 2),
+  'sign_majority': _rule('sign_majority', {}, _any_number),
+  # What public code calls Krum, for replication: see the module.
+  'krum_byzfl': _rule('krum_byzfl', module='krum_variants'),
+  'krum_calicarpa': _rule('krum_calicarpa', _F, _KRUM_CLIENTS, module='krum_variants'),
+  'krum_epfml': _rule('krum_epfml', _F, _at_least_per_byzantine(2, 2), module='krum_variants'),
+  'krum_alie_authors': _rule(
+    'krum_alie_authors',
+    _F,
+    lambda options: max(2 * int(options['max_byzantine']) + 1, 2),
+    module='krum_variants',
+  ),
+  'multi_krum_ndss21': _rule('multi_krum_ndss21', _F, _KRUM_CLIENTS, module='krum_variants'),
+  'krum_flower_legacy': _rule('krum_flower_legacy', _F, lambda options: 2, module='krum_variants'),
+  'krum_xie': _rule('krum_xie', _F, lambda options: 3, module='krum_variants'),
+  'krum_reversed': _rule('krum_reversed', _F, _KRUM_CLIENTS, module='krum_variants'),
+}
+
+
+def _preaggregator(name: str, reads: Mapping[str, str]) -> Entry:
+  return Entry(f'tff_robust.preaggregators.{name}:build_{name}', reads)
+
+
+PREAGGREGATORS: Mapping[str, Entry] = {
+  'nearest_neighbor_mixing': _preaggregator('nearest_neighbor_mixing', _F),
+  'bucketing': _preaggregator('bucketing', _same_names('bucket_size'))._replace(
+    rows_after=lambda num_rows, options: -(-num_rows // int(options['bucket_size']))
+  ),
+  'static_clipping': _preaggregator('static_clipping', _same_names('max_norm')),
+  'adaptive_clipping': _preaggregator('adaptive_clipping', _F),
 }
 
 _HONEST = views.HONEST
@@ -210,7 +300,12 @@ ATTACKS: Mapping[str, Entry] = {
 
 
 def complete_options(
-  kind: str, table: Mapping[str, Entry], name: str, given: Mapping[str, OptionValue | None]
+  kind: str,
+  table: Mapping[str, Entry],
+  name: str,
+  given: Mapping[str, OptionValue | None],
+  *,
+  beside: Sequence[Entry] = (),
 ) -> dict[str, OptionValue | None]:
   """Returns all options of an entry, checked: those given and the entry's defaults.
 
@@ -221,16 +316,20 @@ def complete_options(
     table: `AGGREGATORS` or `ATTACKS`.
     name: A name in the table.
     given: Options that the user gave, by name.
+    beside: Entries that read from the same options: the pre-aggregators before a rule.
 
   Raises:
     ValueError: When the name is unknown, an option has no effect with it, a needed
       option is missing, or a value is not allowed.
   """
   checks.known_name(kind, name, table)
-  entry = table[name]
-  checks.no_unread_options(kind, name, given, entry.reads)
-  options = {**entry.defaults, **given}
-  for option in entry.reads:
+  entries = [*beside, table[name]]
+  reads = [option for entry in entries for option in entry.reads]
+  checks.no_unread_options(kind, name, given, reads)
+  options = dict(given)
+  for entry in entries:
+    options = {**entry.defaults, **options}
+  for option in reads:
     if option not in options:
       raise ValueError(f'{kind} {name!r} needs {option}: {OPTIONS[option].help}')
     if options[option] is not None:
@@ -248,13 +347,13 @@ def build(
   """Imports the builder of `name` and calls it with its options bound.
 
   Args:
-    table: `AGGREGATORS` or `ATTACKS`.
+    table: `AGGREGATORS`, `PREAGGREGATORS` or `ATTACKS`.
     name: A name in the table.
     options: Every option that the entry reads, as from `complete_options`.
     rule: The live `AggregationRule`, for attacks that search against it.
 
   Returns:
-    What the builder returns: an `AggregationRule` or an `Attack`.
+    What the builder returns: an `AggregationRule`, a `PreAggregator` or an `Attack`.
   """
   entry = table[name]
   module_name, function_name = entry.target.split(':')

@@ -166,6 +166,21 @@ def test_krum_learns_when_nobody_lies():
   assert min(cosines) > 0
 
 
+def test_preaggregators_come_before_the_rule():
+  problem = toy_problems.blobs(num_clients=8, examples_per_client=12)
+  mixed = config.AggregationConfig(
+    aggregator='krum', preaggregators=['nearest_neighbor_mixing'], options={'max_byzantine': 2}
+  )
+  flat, metrics = train(experiment(aggregation=mixed, server_learning_rate=1.0), 1, problem)
+  gradients = mean_gradients(problem)
+  distances = ((gradients[:, None] - gradients[None]) ** 2).sum(axis=2)
+  # Each row becomes the mean of the 6 rows nearest to it, itself included.
+  rows = gradients[np.argsort(distances, axis=1, kind='stable')[:, :6]].mean(axis=1)
+  winner = np.flatnonzero(metrics[0]['aggregator']['rule']['selected'])
+  assert len(winner) == 1
+  np.testing.assert_allclose(flat, -rows[winner[0]], atol=1e-6)
+
+
 def test_attack_starts_at_the_given_round():
   problem = toy_problems.blobs(num_clients=8, examples_per_client=12, spread=1.5)
   _, metrics = train(
