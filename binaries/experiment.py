@@ -103,7 +103,9 @@ class Experiment:
 
 def _title(experiment: config.ExperimentConfig) -> str:
   training, attack = experiment.training, experiment.attack
-  rule = experiment.aggregation.aggregator + _options(experiment.aggregation.options)
+  aggregation = experiment.aggregation
+  rule = ' then '.join([*aggregation.preaggregators, aggregation.aggregator])
+  rule += _options(aggregation.options)
   parts = [
     f'{experiment.data.dataset}, {training.model}, {training.algorithm}, {rule},'
     f' {training.clients_per_round} of {experiment.data.num_clients} clients a round'
