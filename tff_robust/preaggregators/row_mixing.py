@@ -17,7 +17,7 @@ def mix_rows(updates: signatures.Updates, shares: tf.Tensor) -> tf.Tensor:
     float32 [m, d]. A row with a share in a row with a NaN or an infinity is all NaN.
   """
   finite = demands.finite_rows(updates)
-  spoiled = tf.reduce_any((shares != 0) & ~finite[tf.newaxis, :], axis=1)
+  spoiled = tf.reduce_any(tf.not_equal(shares, 0.0) & ~finite[tf.newaxis, :], axis=1)
 
   def mix_block(block: tf.Tensor) -> tf.Tensor:
     wide = tf.where(finite[:, tf.newaxis], tf.cast(block, tf.float64), tf.constant(0.0, tf.float64))
