@@ -1,0 +1,173 @@
+r"""Trains every rule against every attack on the digits and draws the accuracies as a heat map.
+
+  python -m binaries.attack_matrix --output_dir=runs/matrix
+
+Each cell is a run of its own, through the real federated computation, in a folder of its
+own below the output folder. A matrix that was interrupted goes on with the cells that are
+missing when the command is given again.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from binaries import command_line
+
+NUM_CLIENTS, NUM_BYZANTINE = 25, 5
+RULES: Mapping[str, Mapping[str, Any]] = {
+  'mean': {},
+  'krum': {'max_byzantine': NUM_BYZANTINE},
+  'multi_krum': {'max_byzantine': NUM_BYZANTINE, 'num_selected': 15},
+  'bulyan': {'max_byzantine': NUM_BYZANTINE},
+  'coordinate_median': {'max_byzantine': NUM_BYZANTINE},
+  'trimmed_mean': {'max_byzantine': NUM_BYZANTINE},
+  'geometric_median': {'max_byzantine': NUM_BYZANTINE},
+}
+ATTACKS: Mapping[str, Mapping[str, Any]] = {
+  'none': {},
+  'inner_product_manipulation': {'attack_epsilon': 0.5},
+  'sign_flip': {'attack_scale': 5.0},
+  'a_little_is_enough': {'attack_deviations': 1.5},
+  'min_max': {},
+  'gaussian': {'attack_noise_stddev': 10.0},
+}
+
+
+def define_flags() -> None:
+  """Defines the flags of the matrix."""
+  from absl import flags
+
+  flags.DEFINE_string('output_dir', 'runs/matrix', 'Folder of the matrix; one folder a cell.')
+  flags.DEFINE_list('rules', list(RULES), f'Rules to train with. Among: {", ".join(RULES)}.')
+  flags.DEFINE_list('attacks', list(ATTACKS), f'Attacks. Among: {", ".join(ATTACKS)}.')
+  flags.DEFINE_integer('num_rounds', 40, 'Rounds of each run.', lower_bound=1)
+  flags.DEFINE_integer('seed', 1, 'Seed of each run.', lower_bound=0)
+  flags.DEFINE_string('runtime', 'native', 'Where federated computations run.')
+
+
+def configuration(rule: str, attack: str, *, num_rounds: int, seed: int) -> Any:
+  """Returns the experiment of one cell."""
+  from tff_robust import config
+
+  attacked = config.AttackConfig()
+  if attack != config.NO_ATTACK:
+    attacked = config.AttackConfig(
+      attack=attack, options=ATTACKS[attack], num_byzantine=NUM_BYZANTINE
+    )
+  return config.ExperimentConfig(
+    seed=seed,
+    data=config.DataConfig(dataset='digits', num_clients=NUM_CLIENTS),
+    training=config.TrainingConfig(
+      model='logistic',
+      clients_per_round=NUM_CLIENTS,
+      num_rounds=num_rounds,
+      batch_size=10,
+      client_learning_rate=0.05,
+    ),
+    aggregation=config.AggregationConfig(aggregator=rule, options=RULES[rule]),
+    attack=attacked,
+  )
+
+
+def prepare() -> Callable[[], int]:
+  """Checks the flags and returns the run of the whole matrix."""
+  from absl import flags
+
+  from binaries import run_flags
+  from tff_robust import checks
+
+  values = flags.FLAGS
+  for rule in values.rules:
+    checks.known_name('rules', rule, RULES)
+  for attack in values.attacks:
+    checks.known_name('attacks', attack, ATTACKS)
+  folder = pathlib.Path(values.output_dir)
+  cells = {
+    (rule, attack): (
+      configuration(rule, attack, num_rounds=values.num_rounds, seed=values.seed),
+      run_flags.RunOptions(
+        output_dir=folder / f'{rule}-{attack}',
+        runtime=values.runtime,
+        evaluate_every=values.num_rounds,
+        checkpoint_every=values.num_rounds,
+        progress=False,
+      ),
+    )
+    for rule in values.rules
+    for attack in values.attacks
+  }
+  return lambda: run(folder, cells, values.rules, values.attacks)
+
+
+def run(
+  folder: pathlib.Path,
+  cells: Mapping[tuple[str, str], Any],
+  rules: Sequence[str],
+  attacks: Sequence[str],
+) -> int:
+  """Runs the missing cells, then writes `matrix.csv` and `matrix.png` and prints the table."""
+  from binaries import experiment
+
+  accuracies: dict[tuple[str, str], float] = {}
+  for number, (cell, (configured, options)) in enumerate(cells.items(), start=1):
+    finished = options.output_dir / 'summary.json'
+    if not finished.exists():
+      sys.stderr.write(f'{number} of {len(cells)}: {cell[0]} against {cell[1]}\n')
+      experiment.prepare(configured, options).run()
+    accuracies[cell] = json.loads(finished.read_text(encoding='utf-8'))['final_accuracy']
+  rows = [[accuracies[rule, attack] for attack in attacks] for rule in rules]
+  lines = [','.join(['rule', *attacks])]
+  lines += [','.join([rule, *map(str, row)]) for rule, row in zip(rules, rows, strict=True)]
+  (folder / 'matrix.csv').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+  draw(folder / 'matrix.png', rules, attacks, rows)
+  print(table(rules, attacks, rows))
+  print(f'\nPicture: {folder / "matrix.png"}')
+  return 0
+
+
+def table(rules: Sequence[str], attacks: Sequence[str], rows: Sequence[Sequence[float]]) -> str:
+  """Returns the accuracies as a Markdown table."""
+  lines = ['| rule | ' + ' | '.join(attacks) + ' |', '| --- ' * (len(attacks) + 1) + '|']
+  for rule, row in zip(rules, rows, strict=True):
+    lines.append(f'| {rule} | ' + ' | '.join(f'{value:.2f}' for value in row) + ' |')
+  return '\n'.join(lines)
+
+
+def draw(
+  path: pathlib.Path,
+  rules: Sequence[str],
+  attacks: Sequence[str],
+  rows: Sequence[Sequence[float]],
+) -> None:
+  """Draws final test accuracies, light for chance and dark for 1, with the number in each cell."""
+  from matplotlib import figure as figures
+
+  figure = figures.Figure(figsize=(1.6 + 1.15 * len(attacks), 1.6 + 0.5 * len(rules)))
+  axes = figure.subplots()
+  image = axes.imshow(rows, cmap='Greys', vmin=0.0, vmax=1.0, aspect='auto')
+  for row, values in enumerate(rows):
+    for column, value in enumerate(values):
+      axes.text(
+        column,
+        row,
+        f'{value:.2f}',
+        ha='center',
+        va='center',
+        color='white' if value > 0.55 else 'black',
+      )
+  axes.set_xticks(range(len(attacks)), [name.replace('_', '\n') for name in attacks], fontsize=8)
+  axes.set_yticks(range(len(rules)), [name.replace('_', ' ') for name in rules], fontsize=9)
+  axes.set_xlabel(f'attack by {NUM_BYZANTINE} of {NUM_CLIENTS} clients')
+  axes.set_ylabel(f'rule, max_byzantine={NUM_BYZANTINE}')
+  figure.colorbar(image, label='test accuracy at the end (share of examples)')
+  figure.tight_layout()
+  figure.savefig(path, dpi=130)
+
+
+if __name__ == '__main__':
+  command_line.require_python()
+  command_line.run(define_flags, prepare)
