@@ -62,11 +62,14 @@ def prepare() -> Callable[[], int]:
 
   def measure() -> int:
     facts = {**machine.describe(), 'scale': values.scale, 'repetitions': values.repetitions}
-    found = suites.measure(values.sections, options)
-    for section in found:
+    found: list[sections.Section] = []
+    files: list[pathlib.Path] = []
+    for section in suites.measure(values.sections, options):
+      found.append(section)
       facts |= section.contenders.get('accelerated', {})
-    facts.pop('start_seconds', None)
-    files = report.write(pathlib.Path(values.output), facts, found)
+      facts.pop('start_seconds', None)
+      # Written each time: a measurement that is interrupted leaves what it has.
+      files = report.write(pathlib.Path(values.output), facts, found)
     print(report.markdown(facts, found))
     print('Written: ' + ', '.join(map(str, files)))
     return 0

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from binaries.benchmarks import gather_section, round_sections, run_sections, sections
 
@@ -18,15 +18,13 @@ SECTIONS: dict[str, Callable[[sections.Options], sections.Section]] = {
 }
 
 
-def measure(names: Sequence[str], options: sections.Options) -> list[sections.Section]:
-  """Measures sections in turn and says so on standard error."""
-  found = []
+def measure(names: Sequence[str], options: sections.Options) -> Iterator[sections.Section]:
+  """Yields sections as they are measured, and says so on standard error."""
   for name in names:
     begin = time.perf_counter()
     print(f'{name}: started', file=sys.stderr, flush=True)
     section = SECTIONS[name](options)
     section.load_average = round(os.getloadavg()[0], 2)
-    found.append(section)
     seconds = time.perf_counter() - begin
     print(f'{name}: {seconds:.0f} s, load {section.load_average}', file=sys.stderr, flush=True)
-  return found
+    yield section
