@@ -2,7 +2,8 @@
 
 A trimmed mean or a mean around a centre needs to know one or two values of a given
 rank; a selection finds them several times faster than a sort of all values would.
-Functions take one block of updates, transposed: float64 [width, n], finite.
+Functions take one block of updates, transposed: finite `values` [width, n], float32 or
+float64, and answer in float64.
 """
 
 from typing import Any
@@ -11,34 +12,43 @@ import tensorflow as tf
 
 
 def columns(block: tf.Tensor) -> tf.Tensor:
-  """Returns float32 [n, width] as float64 [width, n]."""
-  return tf.cast(tf.transpose(block), tf.float64)
+  """Returns float32 [n, width] as float32 [width, n]."""
+  return tf.transpose(block)
 
 
-def nth_smallest(values: tf.Tensor, rank: Any) -> tf.Tensor:
-  """Returns float64 [width, 1]: the value of rank 0, 1, ... in each row of `values`."""
+def _nth_smallest(values: tf.Tensor, rank: Any) -> tf.Tensor:
+  """Returns [width, 1]: the value of rank 0, 1, ... in each row of `values`."""
   return tf.raw_ops.NthElement(input=values, n=rank)[:, tf.newaxis]
 
 
 def median(values: tf.Tensor) -> tf.Tensor:
   """Returns float64 [width, 1]: the median, for even n the mean of the two middle values."""
   size = tf.shape(values)[1]
-  lower = nth_smallest(values, (size - 1) // 2)
-  upper = tf.cond(tf.equal(size % 2, 1), lambda: lower, lambda: nth_smallest(values, size // 2))
-  return (lower + upper) / 2
+  lower = _nth_smallest(values, (size - 1) // 2)
+
+  def upper() -> tf.Tensor:
+    above = tf.reduce_min(
+      tf.where(values > lower, values, tf.as_dtype(values.dtype).max), axis=1, keepdims=True
+    )
+    num_up_to = _count(values <= lower)
+    return tf.where(num_up_to > tf.cast(size // 2, tf.float64), lower, above)
+
+  upper_middle = tf.cond(tf.equal(size % 2, 1), lambda: lower, upper)
+  return (tf.cast(lower, tf.float64) + tf.cast(upper_middle, tf.float64)) / 2
 
 
 def trimmed_mean(values: tf.Tensor, num_trimmed: tf.Tensor) -> tf.Tensor:
   """Returns float64 [width, 1]: the mean without the `num_trimmed` values at either end."""
   size = tf.shape(values)[1]
-  lowest = nth_smallest(values, num_trimmed)
-  highest = nth_smallest(values, size - 1 - num_trimmed)
-  inside = (values > lowest) & (values < highest)
+  lowest = _nth_smallest(values, num_trimmed)
+  highest = _nth_smallest(values, size - 1 - num_trimmed)
+  inside = _sum_where((values > lowest) & (values < highest), values)
   trimmed = tf.cast(num_trimmed, tf.float64)
   # Of several values equal to a bound, those beyond the trimmed ones count.
   num_lowest = _count(values <= lowest) - trimmed
   num_highest = _count(values >= highest) - trimmed
-  total = _sum_where(inside, values) + num_lowest * lowest + num_highest * highest
+  lowest, highest = tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64)
+  total = inside + num_lowest * lowest + num_highest * highest
   mean = total / tf.cast(size - 2 * num_trimmed, tf.float64)
   return tf.where(tf.equal(lowest, highest), lowest, mean)
 
@@ -49,13 +59,13 @@ def mean_around(values: tf.Tensor, centre: tf.Tensor, num_averaged: tf.Tensor) -
   Values equally far from the centre that compete for the last places share them
   equally, so the order of the values never matters.
   """
-  distances = tf.abs(values - centre)
-  reach = nth_smallest(distances, num_averaged - 1)
+  # Offsets from the centre are small where the values themselves are large.
+  offsets = tf.cast(values, tf.float64) - centre
+  distances = tf.abs(offsets)
+  reach = _nth_smallest(distances, num_averaged - 1)
   inside, at_reach = distances < reach, tf.equal(distances, reach)
   places = tf.cast(num_averaged, tf.float64)
   share = (places - _count(inside)) / _count(at_reach)
-  # Offsets from the centre are small where the values themselves are large.
-  offsets = values - centre
   return centre + (_sum_where(inside, offsets) + share * _sum_where(at_reach, offsets)) / places
 
 
@@ -64,4 +74,5 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
 
 
 def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-  return tf.reduce_sum(tf.where(mask, values, tf.zeros_like(values)), axis=1, keepdims=True)
+  chosen = tf.where(mask, values, tf.zeros_like(values))
+  return tf.reduce_sum(tf.cast(chosen, tf.float64), axis=1, keepdims=True)
