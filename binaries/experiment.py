@@ -78,9 +78,14 @@ class Experiment:
       num_classes=self.data.num_classes,
       attack_start_round=self.plan.attack_start_round,
       byzantine_clients=self.sampler.byzantine_clients().tolist(),
+      attack_epsilon=self._attack_epsilon(),
     )
     interrupted = outcome.status == 'interrupted'
     return found, stop.exit_status if interrupted else 0
+
+  def _attack_epsilon(self) -> float | None:
+    given = self.experiment.attack.options.get('attack_epsilon')
+    return None if given is None else float(given)
 
   def run_and_report(self) -> int:
     """Runs, prints the summary, and returns the exit status of the binary."""
@@ -157,7 +162,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
 
   from binaries import federated_data
   from computations import client_values, learning_process, models
-  from tff_robust.program import checkpoints, training_loop
+  from tff_robust.program import certificates, checkpoints, training_loop
   from tff_robust.runtime import resident
 
   data = federated_data.deal(dataset, experiment.data, seed=experiment.seed)
@@ -190,6 +195,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     saved=checkpoints.Checkpoints(folder / 'checkpoints'),
     evaluate_every=options.rounds_between_evaluations(plan.num_rounds),
     checkpoint_every=options.checkpoint_every,
+    certificate=certificates.build_certificate(experiment),
   )
   return Experiment(
     experiment=experiment,

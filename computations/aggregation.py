@@ -23,6 +23,7 @@ def build_aggregation(
   message_type: tff.Type,
   trainable_type: tff.Type,
   seed: int,
+  with_gram: bool = False,
 ) -> tff.templates.AggregationProcess:
   """Lifts a rule to an aggregation of identified messages.
 
@@ -31,6 +32,7 @@ def build_aggregation(
     message_type: `<message=float32[d],client_id=int64,is_byzantine=bool>`.
     trainable_type: Type of the model's trainable weights, into which the aggregate is cut.
     seed: The run's seed, from which the rule's draws are folded.
+    with_gram: Whether the observer also measures the inner products of all messages.
 
   Returns:
     A weighted aggregation process from messages at clients to `trainable_type` at the
@@ -62,7 +64,9 @@ def build_aggregation(
     )
     measurements = collections.OrderedDict(
       rule=collections.OrderedDict(output.measurements, client_ids=gathered['client_ids']),
-      observer=observation.observe(gathered['updates'], gathered['is_byzantine'], output.aggregate),
+      observer=observation.observe(
+        gathered['updates'], gathered['is_byzantine'], output.aggregate, with_gram=with_gram
+      ),
     )
     return following, flat.unflatten(output.aggregate, trainable_type), measurements
 

@@ -43,7 +43,8 @@ def build_learning_process(
     A process whose `next` takes its state and, at clients,
     `<examples=<x,y>*,identity=<client_id=int64,is_byzantine=bool>*>`. Its metrics hold
     `client_work` (`loss_sum` and `num_examples` over honest clients) and `aggregator`
-    (`rule` and `observer`, see `computations.aggregation`).
+    (`rule` and `observer`, see `computations.aggregation`; the observer measures the inner
+    products of the messages when the run has a certificate to compute from them).
   """
   training = local_training.LocalTraining(
     algorithm=config.training.algorithm,
@@ -90,6 +91,7 @@ def build_learning_process(
       message_type=dp_client_work.message_type(model),
       trainable_type=weights_lib.weights_type(model).trainable,
       seed=config.seed,
+      with_gram=config.has_krum_certificate,
     ),
     server_learning_rate=config.training.server_learning_rate or 1.0,
   )

@@ -352,6 +352,21 @@ class ExperimentConfig:
         ' noise_multiplier or leave it out.'
       )
 
+  @property
+  def has_krum_certificate(self) -> bool:
+    """Whether it can be computed when Krum selects the attackers: see `program.certificates`.
+
+    It can when Krum sees the messages themselves and all attackers send the same multiple of
+    the mean that they know, which noise of their own would spoil.
+    """
+    return (
+      self.aggregation.aggregator == 'krum'
+      and not self.aggregation.preaggregators
+      and self.attack.attack == 'inner_product_manipulation'
+      and self.attack.num_byzantine > 0
+      and not self.attack.byzantine_dp_noise
+    )
+
   def to_json(self) -> dict[str, Any]:
     """Returns the configuration as nested plain values."""
     return dataclasses.asdict(self)

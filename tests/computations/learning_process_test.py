@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from computations import learning_process
 from tff_robust import config
+from tff_robust.program import certificates, cohorts, history
 from tff_robust.testing import toy_problems
 
 KRUM = config.AggregationConfig(aggregator='krum', options={'max_byzantine': 2})
@@ -71,8 +74,8 @@ def test_type_signature_of_a_private_attacked_krum_process():
     'aggregator=<rule=<num_nonfinite=int32,round_rejected=bool,selected=bool[?],'
     'score_gap=float64,client_ids=int64[?]>,'
     'observer=<signal_to_noise_ratio=float64,cosine_to_honest_mean=float64,'
-    'aggregate_norm=float64,honest_mean_norm=float64,num_honest=int32,'
-    'num_honest_nonfinite=int32,num_byzantine=int32>>,'
+    'aggregate_norm=float64,honest_mean_norm=float64,measured_kappa=float64,num_honest=int32,'
+    'num_honest_nonfinite=int32,num_byzantine=int32,gram=float64[?,?]>>,'
     'finalizer=<update_non_finite=int32>'
   )
   assert str(process.next.type_signature) == (
@@ -158,9 +161,33 @@ def test_small_manipulation_captures_krum_and_the_mean_survives_it(rates):
   assert accuracy(averaged, problem) > 1 / 2
 
 
+def test_certificate_says_in_every_round_whether_krum_selects_an_attacker():
+  problem = toy_problems.blobs(num_clients=8, examples_per_client=12, spread=1.0)
+  outcomes = []
+  for epsilon, knowledge in (
+    (0.3, 'honest_messages'),
+    (1.6, 'honest_messages'),
+    (1.0, 'own_clean'),
+  ):
+    chosen = experiment(num_byzantine=2, epsilon=epsilon, **RATES['fed_sgd'])
+    attack = dataclasses.replace(chosen.attack, knowledge=knowledge)
+    chosen = dataclasses.replace(chosen, attack=attack)
+    certificate = certificates.build_certificate(chosen)
+    _, metrics = train(chosen, 12, problem, num_byzantine=2)
+    cohort = cohorts.Cohort(np.arange(8), np.arange(8) < 2)
+    for found in metrics:
+      cells = history.round_cells(found, cohort, attack_begun=True, certificate=certificate)
+      outcomes.append((cells['predicted_selected'], cells['selected_byzantine_share']))
+      if knowledge == 'honest_messages' and cells['predicted_selected']:
+        assert cells['breaking_epsilon_exact'] > epsilon
+  assert all(predicted == share for predicted, share in outcomes)
+  assert 5 < sum(predicted for predicted, _ in outcomes) < 31
+
+
 def test_krum_learns_when_nobody_lies():
   problem = toy_problems.blobs(num_clients=8, examples_per_client=12, spread=1.0)
   honest, metrics = train(experiment(**RATES['fed_sgd']), 12, problem)
+  assert 'gram' not in metrics[0]['aggregator']['observer']
   assert accuracy(honest, problem) > 1 / 2
   cosines = [float(m['aggregator']['observer']['cosine_to_honest_mean']) for m in metrics]
   assert min(cosines) > 0

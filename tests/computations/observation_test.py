@@ -17,6 +17,9 @@ def test_hand_computed_round():
   assert seen['cosine_to_honest_mean'] == pytest.approx(-1.0)
   assert seen['aggregate_norm'] == pytest.approx(4.0)
   assert seen['honest_mean_norm'] == pytest.approx(2.0)
+  # The aggregate is 6 away from the mean; honest rows are 1 away from it.
+  assert seen['measured_kappa'] == pytest.approx(36.0)
+  assert 'gram' not in seen
   assert (seen['num_honest'], seen['num_byzantine'], seen['num_honest_nonfinite']) == (2, 1, 0)
 
 
@@ -36,6 +39,30 @@ def test_non_finite_honest_rows_are_counted_and_left_out():
   seen = observe(rows, [False] * 3 + [True], [1, 0])
   assert seen['num_honest_nonfinite'] == 1
   assert seen['signal_to_noise_ratio'] == pytest.approx(1.5)
+
+
+def test_gram_holds_the_products_of_all_messages_and_marks_those_that_are_not_finite():
+  rows = np.array([[1, 2], [3, 4], [np.inf, 0], [-1, 0.5]], np.float32)
+  byzantine = np.array([False, False, False, True])
+  seen = observation.observe(rows, byzantine, np.zeros(2, np.float32), with_gram=True)
+  expected = [[5, 11, 0], [11, 25, -1], [0, -1, 1.25]]
+  np.testing.assert_allclose(seen['gram'].numpy()[np.ix_([0, 1, 3], [0, 1, 3])], expected)
+  assert np.isnan(seen['gram'][2]).all()
+  assert np.isnan(seen['gram'][:, 2]).all()
+
+
+def test_gram_of_large_messages_keeps_the_digits_of_float64():
+  generator = np.random.default_rng(4)
+  rows = (1000 + 0.01 * generator.standard_normal((3, 40_000))).astype(np.float32)
+  found = observation.gram(rows).numpy()
+  wide = rows.astype(np.float64)
+  np.testing.assert_allclose(found, wide @ wide.T, rtol=1e-12)
+  assert np.abs(found / (rows @ rows.T) - 1).max() > 1e-9
+
+
+def test_kappa_of_the_honest_mean_is_zero():
+  seen = observe([[1, 0], [3, 0], [-9, 9]], [False, False, True], [2, 0])
+  assert seen['measured_kappa'] == 0
 
 
 def test_one_honest_row_has_no_ratio_and_a_zero_aggregate_no_direction():

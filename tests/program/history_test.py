@@ -21,6 +21,7 @@ def metrics(**rule):
         'cosine_to_honest_mean': np.float64(-1),
         'aggregate_norm': np.float64(3),
         'honest_mean_norm': np.float64(4),
+        'measured_kappa': np.float64(1.5),
       },
     },
   }

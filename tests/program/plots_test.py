@@ -86,6 +86,20 @@ def test_moderate_losses_are_not_clipped(monkeypatch, tmp_path):
   assert 'clipped' not in figure.axes[1].get_ylabel()
 
 
+def test_breaking_epsilon_has_a_panel_with_the_one_in_use_and_wrong_predictions(
+  monkeypatch, tmp_path
+):
+  found = rows()
+  for row, predicted in zip(found, (None, 1, 0), strict=True):
+    row |= {'breaking_epsilon_exact': 0.7, 'predicted_selected': predicted}
+  figure, _ = drawn(monkeypatch, tmp_path, found, attack_epsilon=0.25)
+  assert len(figure.axes) == 6
+  panel = next(axes for axes in figure.axes if 'breaks Krum' in axes.get_ylabel())
+  assert any(list(line.get_ydata()) == [0.25, 0.25] for line in panel.lines)
+  (wrong,) = panel.collections
+  assert wrong.get_offsets().tolist() == [[2, 0.7]]
+
+
 def test_a_history_without_rows_can_be_drawn(monkeypatch, tmp_path):
   _, path = drawn(monkeypatch, tmp_path, [])
   assert path.stat().st_size > 1000

@@ -68,6 +68,36 @@ def test_share_of_attacked_rounds_counts_rounds_with_any_byzantine_selected():
   assert '2 of 3 (67%)' in found.table()
 
 
+def certified_rows():
+  found = rows()
+  for row, predicted, breaking in zip(found[3:6], (1, 0, 0), (0.4, float('inf'), 0.2), strict=True):
+    row |= {'predicted_selected': predicted, 'breaking_epsilon_exact': breaking}
+  found[0]['breaking_epsilon_exact'] = 77.0
+  return found
+
+
+def test_certificate_is_compared_with_what_was_selected_in_attacked_rounds():
+  found = summarize(certified_rows())
+  assert (found.certified_agreements, found.certified_rounds) == (2, 3)
+  assert found.median_breaking_epsilon == 0.4
+  assert 'in 2 of 3 attacked rounds' in found.table()
+  assert '0.4' in found.table()
+
+
+def test_without_a_certificate_nothing_is_said_about_it():
+  found = summarize()
+  assert found.certified_rounds is None
+  assert found.median_breaking_epsilon is None
+  assert 'ertificate' not in found.table()
+
+
+def test_infinite_median_is_told_in_strict_json():
+  found = certified_rows()
+  found[3]['breaking_epsilon_exact'] = float('inf')
+  text = json.dumps(summarize(found).to_json(), allow_nan=False)
+  assert json.loads(text)['median_breaking_epsilon'] == 'infinite'
+
+
 def test_rules_that_select_nobody_have_no_share():
   found = summarize(rows(selects=False))
   assert found.attacked_rounds_with_byzantine_selected is None

@@ -66,6 +66,7 @@ class FakeProcess:
           'cosine_to_honest_mean': np.float64(1),
           'aggregate_norm': np.float64(1),
           'honest_mean_norm': np.float64(1),
+          'measured_kappa': np.float64(0),
           'num_honest': np.int32(3),
           'num_honest_nonfinite': np.int32(3 * lost),
         },

@@ -33,6 +33,18 @@ def _random_case(generator):
   )
 
 
+def test_ray_read_off_the_answer_is_the_ray_of_the_mean_that_was_seen():
+  generator = np.random.default_rng(2)
+  honest, seen = generator.normal(size=(14, 30)), generator.normal(size=(3, 30)) + 0.2
+  rows = np.concatenate([honest, np.repeat(-0.7 * seen.mean(axis=0)[None], 5, axis=0)])
+  rows[3, 0] = np.nan
+  found = krum_breaking_point.ipm_ray_from_answer(rows @ rows.T, np.arange(19) >= 14, epsilon=0.7)
+  expected = krum_breaking_point.ipm_ray(rows[:14], seen=seen)
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+  assert found.num_nonfinite == 1
+
+
 def test_agrees_with_brute_force_krum_in_a_thousand_random_rounds():
   generator = np.random.default_rng(20)
   outcomes = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_robust.program import cohorts
+from tff_robust.program import certificates, cohorts
 
 FILE_NAME = 'history.csv'
 ROUND = 'round'
@@ -35,6 +35,8 @@ COLUMNS = (
   'cosine_to_honest_mean',
   'aggregate_norm',
   'honest_mean_norm',
+  'measured_kappa',
+  *certificates.COLUMNS,
   'num_nonfinite',
   'round_rejected',
   'round_seconds',
@@ -54,7 +56,13 @@ def blank_row(round_number: int, server_epoch: float) -> Row:
   return {**row, ROUND: round_number, 'server_epoch': server_epoch}
 
 
-def round_cells(metrics: Mapping[str, Any], cohort: cohorts.Cohort, *, attack_begun: bool) -> Row:
+def round_cells(
+  metrics: Mapping[str, Any],
+  cohort: cohorts.Cohort,
+  *,
+  attack_begun: bool,
+  certificate: certificates.KrumCertificate | None = None,
+) -> Row:
   """Returns what the metrics of a learning process say about a round.
 
   `attack_active` is 1 when the attack has begun and the cohort holds a Byzantine client.
@@ -67,6 +75,8 @@ def round_cells(metrics: Mapping[str, Any], cohort: cohorts.Cohort, *, attack_be
       `aggregator` with what the `rule` and the `observer` measured.
     cohort: Who took part.
     attack_begun: Whether this round is not before the attack's start.
+    certificate: What tells when Krum selects the attackers, where it applies. Then the
+      observer must have measured `gram`.
   """
   work, rule = metrics['client_work'], metrics['aggregator']['rule']
   observed = metrics['aggregator']['observer']
@@ -85,8 +95,17 @@ def round_cells(metrics: Mapping[str, Any], cohort: cohorts.Cohort, *, attack_be
     'cosine_to_honest_mean',
     'aggregate_norm',
     'honest_mean_norm',
+    'measured_kappa',
   ):
     cells[name] = float(observed[name])
+  if certificate is not None:
+    certified = certificate.cells(
+      observed['gram'],
+      np.isin(np.asarray(rule['client_ids']), cohort.client_ids[cohort.is_byzantine]),
+      signal_to_noise_ratio=float(observed['signal_to_noise_ratio']),
+      attack_active=active,
+    )
+    cells.update(certified)
   if 'selected' in rule:
     selected = np.asarray(rule['client_ids'])[np.asarray(rule['selected'])]
     byzantine = cohort.client_ids[cohort.is_byzantine]

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import figure as figures
 from matplotlib import ticker
 
-from tff_robust.program import history
+from tff_robust.program import certificates, history
 
 FILE_NAME = 'curves.png'
 _LOSS_LIMIT = 20.0  # Above the loss of a model that has collapsed, far below a diverging one.
@@ -103,6 +103,35 @@ def _draw_cosine(axes: Any, rows: Sequence[history.Row]) -> None:
   axes.set_ylabel('aggregate to honest\nmean (cosine)')
 
 
+def _draw_breaking_epsilon(
+  axes: Any, rows: Sequence[history.Row], attack_epsilon: float | None
+) -> None:
+  """Draws the epsilon below which Krum selects the attackers, and the epsilon in use."""
+  for name, label, style in (
+    (certificates.EXACT, 'exact', {'color': _DARK, 'linewidth': 1.2}),
+    (certificates.ISOTROPIC, 'isotropic', {'color': _GREY, 'linewidth': 1, 'linestyle': '--'}),
+  ):
+    rounds, values = _curve(rows, name)
+    finite = np.isfinite(values)
+    axes.plot(rounds[finite], values[finite], label=label, **style)
+  if attack_epsilon is not None:
+    axes.axhline(attack_epsilon, color=_RED, linewidth=1.2, linestyle=':', label='in use')
+  wrong = [
+    row
+    for row in rows
+    if row[certificates.PREDICTED] is not None
+    and row['selected_byzantine_share'] is not None
+    and bool(row[certificates.PREDICTED]) != bool(row['selected_byzantine_share'])
+  ]
+  if wrong:
+    rounds, values = _curve(wrong, certificates.EXACT)
+    axes.scatter(rounds, values, marker='x', color=_RED, label='predicted wrongly')
+  axes.set_yscale('symlog', linthresh=0.1)
+  axes.set_ylim(bottom=0)
+  axes.set_ylabel('epsilon that\nbreaks Krum')
+  axes.legend(loc='best', fontsize=8, frameon=False, ncols=4)
+
+
 def draw(
   rows: Sequence[history.Row],
   folder: str | os.PathLike[str],
@@ -111,6 +140,7 @@ def draw(
   num_classes: int,
   attack_start_round: int | None,
   byzantine_clients: Collection[int],
+  attack_epsilon: float | None = None,
 ) -> pathlib.Path:
   """Draws the history of a run and returns the path of the picture.
 
@@ -123,6 +153,7 @@ def draw(
     num_classes: Classes of the data set, for the level of chance.
     attack_start_round: The first attacked round, or None.
     byzantine_clients: The ids of the clients that the adversary controls.
+    attack_epsilon: The factor of inner product manipulation in use, if it is.
   """
   panels: list[Callable[[Any], None]] = [
     lambda axes: _draw_accuracy(axes, rows, num_classes),
@@ -131,6 +162,9 @@ def draw(
   heights = [2.2, 1.7]
   if any(row['selected_client_ids'] is not None for row in rows):
     panels.append(lambda axes: _draw_selected(axes, rows, byzantine_clients))
+    heights.append(1.3)
+  if any(row[certificates.EXACT] is not None for row in rows):
+    panels.append(lambda axes: _draw_breaking_epsilon(axes, rows, attack_epsilon))
     heights.append(1.3)
   panels += [lambda axes: _draw_ratio(axes, rows), lambda axes: _draw_cosine(axes, rows)]
   heights += [1.1, 1.1]

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from tff_robust.privacy import privacy_statement
-from tff_robust.program import history, schedule
+from tff_robust.program import certificates, history, schedule
 
 FILE_NAME = 'summary.json'
 
@@ -30,6 +32,11 @@ class Summary:
     attacked_rounds: Rounds in which the attack was active.
     attacked_rounds_with_byzantine_selected: Those of them in which the rule selected a
       Byzantine client; None for rules that select nobody.
+    certified_rounds: Attacked rounds for which the exact certificate of Krum said whether it
+      selects an attacker, and Krum selected somebody; None without a certificate.
+    certified_agreements: Those of them in which it was so.
+    median_breaking_epsilon: Median over attacked rounds of the epsilon below which Krum
+      selects the attackers; None without a certificate.
     rejected_rounds: Rounds that the rule left without an answer.
     privacy: The privacy statement for the rounds that were done.
     folder: The folder of the run.
@@ -44,6 +51,9 @@ class Summary:
   best_accuracy: float | None
   attacked_rounds: int
   attacked_rounds_with_byzantine_selected: int | None
+  certified_rounds: int | None
+  certified_agreements: int | None
+  median_breaking_epsilon: float | None
   rejected_rounds: int
   privacy: privacy_statement.PrivacyStatement
   folder: str
@@ -57,8 +67,11 @@ class Summary:
 
   def to_json(self) -> dict[str, Any]:
     """Returns the summary as nested plain values."""
+    median = self.median_breaking_epsilon
     return {
       **dataclasses.asdict(self),
+      # JSON has no word for it.
+      'median_breaking_epsilon': 'infinite' if median == math.inf else median,
       'attacked_rounds_share_with_byzantine_selected': self.selected_share,
       'privacy': self.privacy.to_json(),
     }
@@ -81,6 +94,17 @@ class Summary:
           f'{self.attacked_rounds_with_byzantine_selected} of {self.attacked_rounds}'
           f' ({self.selected_share:.0%})',
         )
+      )
+    if self.certified_rounds:
+      rows.append(
+        (
+          'Certificate: predicted = actual',
+          f'in {self.certified_agreements} of {self.certified_rounds} attacked rounds',
+        )
+      )
+    if self.median_breaking_epsilon is not None:
+      rows.append(
+        ('Median epsilon that breaks Krum when attacked', f'{self.median_breaking_epsilon:.3g}')
       )
     if self.rejected_rounds:
       rows.append(('Rounds that the rule rejected', str(self.rejected_rounds)))
@@ -111,6 +135,16 @@ def _floats(rows: Sequence[history.Row], name: str) -> list[float]:
   return [float(cell) for row in rows if (cell := row[name]) is not None]
 
 
+def _agreements(attacked: Sequence[history.Row]) -> list[bool]:
+  """Returns for each round with a prediction and a selection whether they agree."""
+  pairs = [(row[certificates.PREDICTED], row['selected_byzantine_share']) for row in attacked]
+  return [
+    bool(predicted) == (float(share) > 0)
+    for predicted, share in pairs
+    if predicted is not None and share is not None
+  ]
+
+
 def summarize(
   rows: Sequence[history.Row],
   *,
@@ -137,6 +171,8 @@ def summarize(
   attacked = [row for row in rows if row['attack_active']]
   shares = _floats(attacked, 'selected_byzantine_share')
   selects = bool(_floats(rows, 'selected_byzantine_share'))
+  breaking = _floats(attacked, certificates.EXACT)
+  agreements = _agreements(attacked)
   return Summary(
     status=status,
     rounds=rounds,
@@ -147,6 +183,9 @@ def summarize(
     best_accuracy=max(accuracies, default=None),
     attacked_rounds=len(attacked),
     attacked_rounds_with_byzantine_selected=sum(s > 0 for s in shares) if selects else None,
+    certified_rounds=len(agreements) if breaking else None,
+    certified_agreements=sum(agreements) if breaking else None,
+    median_breaking_epsilon=statistics.median(breaking) if breaking else None,
     rejected_rounds=sum(bool(row['round_rejected']) for row in rows),
     privacy=privacy,
     folder=str(folder),

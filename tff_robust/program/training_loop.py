@@ -14,7 +14,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.program import checkpoints, cohorts, history, interruption, progress, schedule
+from tff_robust.program import (
+  certificates,
+  checkpoints,
+  cohorts,
+  history,
+  interruption,
+  progress,
+  schedule,
+)
 
 COMPLETED = 'completed'
 DIVERGED = 'diverged'
@@ -50,6 +58,7 @@ class TrainingLoop:
     evaluate_every: Rounds between evaluations. The model that enters the first attacked
       round and the final model are evaluated in any case.
     checkpoint_every: Rounds between checkpoints.
+    certificate: What tells when Krum selects the attackers, where it applies.
   """
 
   process: tff.learning.templates.LearningProcess
@@ -60,6 +69,7 @@ class TrainingLoop:
   saved: checkpoints.Checkpoints
   evaluate_every: int
   checkpoint_every: int
+  certificate: certificates.KrumCertificate | None = None
 
   def start(self) -> tuple[int, Any]:
     """Returns the rounds done and the state of the newest checkpoint, else the beginning."""
@@ -121,7 +131,9 @@ class TrainingLoop:
     row['round_seconds'] = round(time.monotonic() - begin, 4)
     start = self.plan.attack_start_round
     begun = start is not None and rounds >= start
-    row.update(history.round_cells(output.metrics, cohort, attack_begun=begun))
+    row.update(
+      history.round_cells(output.metrics, cohort, attack_begun=begun, certificate=self.certificate)
+    )
     return output
 
   def _release_final(

@@ -101,15 +101,46 @@ def ipm_ray_from_gram(gram: Any) -> Ray:
   kept = gram[np.ix_(finite, finite)]
   if not len(kept):
     return Ray(kept, np.zeros(0), np.zeros(0), 0.0, int((~finite).sum()))
-  row_means = kept.mean(axis=1)
-  squared_center = float(kept.mean())
-  base_distances = np.maximum(np.diagonal(kept) - 2 * row_means + squared_center, 0.0)
+  return _ray_from_products(
+    kept, kept.mean(axis=1), float(kept.mean()), num_nonfinite=int((~finite).sum())
+  )
+
+
+def ipm_ray_from_answer(gram: Any, is_byzantine: Any, *, epsilon: float) -> Ray:
+  """Returns the ray of inner product manipulation from what everybody sent.
+
+  The colluders' own messages tell the mean that they averaged, whatever they know: they
+  are -epsilon times it. So this holds for every view of the adversary, once it attacks.
+
+  Args:
+    gram: float64 [n, n], the inner products of all messages as sent.
+    is_byzantine: bool [n]; all of these messages are equal.
+    epsilon: The step with which they were made, above 0.
+  """
+  checks.positive('epsilon', epsilon)
+  gram, attacks = np.asarray(gram, np.float64), np.asarray(is_byzantine, bool)
+  finite = np.isfinite(np.diagonal(gram))
+  honest = ~attacks & finite
+  answer = int(np.flatnonzero(attacks)[0])
+  return _ray_from_products(
+    gram[np.ix_(honest, honest)],
+    -gram[honest, answer] / epsilon,
+    float(gram[answer, answer]) / epsilon**2,
+    num_nonfinite=int((~attacks & ~finite).sum()),
+  )
+
+
+def _ray_from_products(
+  gram: np.ndarray, with_center: np.ndarray, squared_center: float, *, num_nonfinite: int
+) -> Ray:
+  """Returns the ray from a center along its opposite, from inner products alone."""
+  base_distances = np.maximum(np.diagonal(gram) - 2 * with_center + squared_center, 0.0)
   return Ray(
-    _distances_from_gram(kept),
+    _distances_from_gram(gram),
     base_distances,
-    squared_center - row_means,
+    squared_center - with_center,
     squared_center,
-    int((~finite).sum()),
+    num_nonfinite,
   )
 
 
@@ -196,16 +227,22 @@ def ipm_intervals(
     Open intervals in increasing order; there is no lower limit to a harmful epsilon
     when the first starts at 0.
   """
-  found = selection_intervals(
-    ipm_ray(honest, seen=seen), num_byzantine=num_byzantine, max_byzantine=max_byzantine, start=1.0
+  return ipm_intervals_from_ray(
+    ipm_ray(honest, seen=seen), num_byzantine=num_byzantine, max_byzantine=max_byzantine
   )
-  return [Interval(lower - 1.0, upper - 1.0) for lower, upper in found]
 
 
 def ipm_intervals_from_gram(gram: Any, *, num_byzantine: int, max_byzantine: int) -> list[Interval]:
   """Returns what `ipm_intervals` returns, from the honest Gram matrix, float64 [h, h]."""
+  return ipm_intervals_from_ray(
+    ipm_ray_from_gram(gram), num_byzantine=num_byzantine, max_byzantine=max_byzantine
+  )
+
+
+def ipm_intervals_from_ray(ray: Ray, *, num_byzantine: int, max_byzantine: int) -> list[Interval]:
+  """Returns what `ipm_intervals` returns, from a ray of inner product manipulation."""
   found = selection_intervals(
-    ipm_ray_from_gram(gram), num_byzantine=num_byzantine, max_byzantine=max_byzantine, start=1.0
+    ray, num_byzantine=num_byzantine, max_byzantine=max_byzantine, start=1.0
   )
   return [Interval(lower - 1.0, upper - 1.0) for lower, upper in found]
 
