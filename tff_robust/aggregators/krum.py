@@ -133,8 +133,9 @@ def krum(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
   Guarantees:
     For independent, identically distributed honest rows with mean g and variance s**2
     in each coordinate, (alpha, f)-Byzantine resilience if eta(n, f) sqrt(d) s < |g|,
-    with eta(n, f)**2 = 2 (n - f + (f (n - f - 2) + f**2 (n - f - 1)) / (n - 2f - 2)). Nothing is promised beyond that condition: an
-    attacker close to the centre of widely spread honest rows is chosen.
+    with eta**2 = 2 (n - f + (f (n - f - 2) + f**2 (n - f - 1)) / (n - 2f - 2)). Nothing is
+    promised beyond that condition: an attacker close to the centre of widely spread
+    honest rows is chosen.
 
   Raises:
     ValueError: If n is known while tracing and n < 2f + 3.
