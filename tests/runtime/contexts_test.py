@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_robust.runtime import contexts
+from tff_robust.runtime import contexts, worker_service
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,14 @@ from tff_robust.runtime import contexts
     ('native', {'device': 'gpu:0'}, "device='gpu:0' is out of reach of runtime='native'"),
     ('native', {'device': 'tpu'}, "device='tpu' is not known"),
     ('native', {'client_threads': 0}, 'client_threads=0 must be at least 1'),
+    ('native', {'workers': ['localhost:1']}, "workers has no effect with runtime='native'"),
+    ('remote', {}, "runtime='remote' needs workers"),
+    ('remote', {'workers': ['10.0.0.1:1']}, "workers='10.0.0.1:1' is not on this machine"),
+    (
+      'remote',
+      {'workers': ['localhost:1'], 'client_threads': 2},
+      "client_threads has no effect with runtime='remote'",
+    ),
   ],
 )
 def test_refuses_with_a_sentence(name, options, message):
@@ -72,3 +80,18 @@ def test_installing_a_context_closes_the_one_before():
       tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)
   finally:
     contexts.close_context()
+
+
+def test_installed_remote_context_runs_clients_on_its_workers():
+  server, port = worker_service.start_worker('127.0.0.1:0', client_threads=1)
+  line = contexts.install_context('remote', workers=[f'127.0.0.1:{port}'])
+  try:
+    assert line.startswith(f'runtime remote: clients on 1 workers (127.0.0.1:{port}, in the clear')
+    add_one = tff.tensorflow.computation(lambda x: x + 1, np.int32)
+    computation = tff.federated_computation(
+      lambda x: tff.federated_map(add_one, x), tff.FederatedType(np.int32, tff.CLIENTS)
+    )
+    assert computation([1, 2]) == [2, 3]
+  finally:
+    contexts.close_context()
+    server.stop(None).wait()

@@ -8,14 +8,12 @@ they are, are never copied.
 """
 
 import contextlib
-import os
 from collections.abc import Generator
 
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust import checks
-from tff_robust.runtime import executor, interruptible
+from tff_robust.runtime import devices, executor, interruptible
 
 
 def create_async_accelerated_context(
@@ -33,7 +31,7 @@ def create_async_accelerated_context(
   """
   return tff.framework.AsyncExecutionContext(
     executor_fn=executor.AcceleratedExecutorFactory(
-      client_threads=client_threads or default_client_threads(device),
+      client_threads=client_threads or devices.default_client_threads(device),
       device=None if device == 'auto' else f'/{device}' if ':' in device else f'/{device}:0',
       default_num_clients=default_num_clients,
     ),
@@ -41,23 +39,6 @@ def create_async_accelerated_context(
     compiler_fn=None,
     transform_result=tff.tensorflow.transform_result,
   )
-
-
-def default_client_threads(device: str) -> int:
-  """Returns how many clients run at the same time by default: 1 on a GPU, else the cores."""
-  if device != 'cpu' and tf.config.get_visible_devices('GPU'):
-    return 1
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def describe_device(device: str) -> str:
-  """Returns where computations run, in words; lists a GPU only if TensorFlow found it."""
-  gpus = tf.config.get_visible_devices('GPU')
-  if device != 'cpu' and gpus:
-    chosen = gpus[int(device[4:]) if device.startswith('gpu:') else 0]
-    details = tf.config.experimental.get_device_details(chosen)
-    return f'{chosen.name.rpartition("physical_device:")[2]} ({details.get("device_name", "GPU")})'
-  return f'the CPU ({os.cpu_count()} cores)'
 
 
 class AcceleratedContext(interruptible.InterruptibleContext):
@@ -84,10 +65,9 @@ class AcceleratedContext(interruptible.InterruptibleContext):
     """
     checks.at_least('default_num_clients', default_num_clients, 0)
     self.client_threads = (
-      default_client_threads(device) if client_threads is None else client_threads
+      devices.default_client_threads(device) if client_threads is None else client_threads
     )
     checks.at_least('client_threads', self.client_threads, 1)
-    self.device_description = describe_device(device)
     context = create_async_accelerated_context(
       device=device, client_threads=self.client_threads, default_num_clients=default_num_clients
     )

@@ -5,43 +5,72 @@ name and the options have been checked.
 """
 
 import atexit
+from collections.abc import Sequence
 from typing import Any
 
 from tff_robust import checks
+from tff_robust.runtime import devices, secure_channels
 
-RUNTIMES = ('accelerated', 'native')
+RUNTIMES = ('accelerated', 'native', 'remote')
 
 _installed: list[Any] = []
 
 
-def check_runtime(name: str, *, device: str = 'auto', client_threads: int | None = None) -> None:
+def check_runtime(
+  name: str,
+  *,
+  device: str = 'auto',
+  client_threads: int | None = None,
+  workers: Sequence[str] = (),
+  tls: secure_channels.TlsFiles | None = None,
+) -> None:
   """Raises ValueError when the options of `install_context` are not allowed together.
 
   Args:
     name: One of `RUNTIMES`.
-    device: 'auto', 'cpu' or 'gpu:N'.
-    client_threads: Clients that run at the same time; None chooses.
+    device: See `install_context`.
+    client_threads: See `install_context`.
+    workers: See `install_context`.
+    tls: See `install_context`.
   """
   checks.known_name('runtime', name, RUNTIMES)
   if client_threads is not None:
     checks.at_least('client_threads', client_threads, 1)
-  if device not in ('auto', 'cpu') and not (device[:4] == 'gpu:' and device[4:].isdecimal()):
+  if not devices.is_known(device):
     raise ValueError(f"device={device!r} is not known; choose 'auto', 'cpu' or 'gpu:0'.")
   if name == 'native' and device not in ('auto', 'cpu'):
     raise ValueError(
       f'device={device!r} is out of reach of runtime={name!r}, whose worker has no GPU code;'
       " choose runtime='accelerated' or device='auto'."
     )
+  if name == 'remote':
+    if not workers:
+      raise ValueError("runtime='remote' needs workers, the addresses host:port of its workers.")
+    for address in workers:
+      secure_channels.check_address('workers', address, tls=tls)
+    if client_threads is not None:
+      raise ValueError("client_threads has no effect with runtime='remote'; set it at the workers.")
+  elif workers:
+    raise ValueError(f"workers has no effect with runtime={name!r}; choose runtime='remote'.")
 
 
-def install_context(name: str, *, device: str = 'auto', client_threads: int | None = None) -> str:
+def install_context(
+  name: str,
+  *,
+  device: str = 'auto',
+  client_threads: int | None = None,
+  workers: Sequence[str] = (),
+  tls: secure_channels.TlsFiles | None = None,
+) -> str:
   """Makes the named execution context TFF's default; replaces the one installed before.
 
   Args:
-    name: 'accelerated' (TensorFlow in this process) or 'native' (TFF's C++ worker process,
-      made safe).
-    device: Where TensorFlow computes: 'auto', 'cpu' or 'gpu:N'.
+    name: 'accelerated' (TensorFlow in this process), 'native' (TFF's C++ worker process,
+      made safe) or 'remote' (clients on several workers).
+    device: Where TensorFlow computes in this process: 'auto', 'cpu' or 'gpu:N'.
     client_threads: Clients that run at the same time; None chooses.
+    workers: Addresses 'host:port' of the workers of 'remote'.
+    tls: Certificates for workers that are not on this machine.
 
   Returns:
     One line that says where the run runs.
@@ -49,11 +78,15 @@ def install_context(name: str, *, device: str = 'auto', client_threads: int | No
   Raises:
     ValueError: If the name is unknown or an option is not allowed with it.
   """
-  check_runtime(name, device=device, client_threads=client_threads)
+  check_runtime(name, device=device, client_threads=client_threads, workers=workers, tls=tls)
   close_context()
+  onednn = devices.prepare()
   if name == 'native':
     return _install_native(client_threads)
-  return _install_accelerated(device, client_threads)
+  place = f'{devices.choose(device)}, {onednn}'
+  if name == 'remote':
+    return _install_remote(place, workers, tls)
+  return _install_accelerated(place, client_threads)
 
 
 def _install_native(client_threads: int | None) -> str:
@@ -66,14 +99,28 @@ def _install_native(client_threads: int | None) -> str:
   )
 
 
-def _install_accelerated(device: str, client_threads: int | None) -> str:
+def _install_accelerated(place: str, client_threads: int | None) -> str:
   from tff_robust.runtime import accelerated
 
-  context = accelerated.set_accelerated_context(device=device, client_threads=client_threads)
+  context = accelerated.set_accelerated_context(client_threads=client_threads)
   _installed.append(context)
   return (
-    f'runtime accelerated: TensorFlow in this process on {context.device_description},'
+    f'runtime accelerated: TensorFlow in this process on {place},'
     f' {context.client_threads} clients at a time'
+  )
+
+
+def _install_remote(
+  place: str, workers: Sequence[str], tls: secure_channels.TlsFiles | None
+) -> str:
+  from tff_robust.runtime import remote
+
+  context = remote.set_remote_context(workers, tls=tls)
+  _installed.append(context)
+  channel = 'in the clear on this machine' if tls is None else 'by TLS'
+  return (
+    f'runtime remote: clients on {len(workers)} workers ({", ".join(workers)}, {channel}),'
+    f' the server on {place}'
   )
 
 

@@ -11,6 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
+# Elements of a dataset are made in host memory, so whatever holds one before it is used has
+# to be there too: on a GPU the same operations would take its address for a device address.
+_HOST = '/cpu:0'
+
 
 def rewrite_reductions(graph_def: Any) -> None:
   """Replaces each ReduceDataset of a graph and its library; changes the graph in place."""
@@ -83,26 +87,31 @@ def _trace_loop(
   state_types = [spec.dtype for spec in state_specs]
 
   def loop(dataset: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
-    state, arguments = list(rest[: len(state_specs)]), list(rest[len(state_specs) :])
-    iterator = tf.raw_ops.AnonymousIteratorV3(**elements)
-    with tf.control_dependencies([tf.raw_ops.MakeIterator(dataset=dataset, iterator=iterator)]):
-      first = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
+    initial, arguments = list(rest[: len(state_specs)]), list(rest[len(state_specs) :])
+    with tf.device(_HOST):
+      iterator = tf.raw_ops.AnonymousIteratorV3(**elements)
+      ready = tf.raw_ops.MakeIterator(dataset=dataset, iterator=iterator)
 
-    def body(element: tf.Tensor, *state: tf.Tensor) -> list[tf.Tensor]:
-      values = tf.raw_ops.OptionalGetValue(optional=element, **elements)
-      state = tf.raw_ops.StatefulPartitionedCall(
-        args=[*state, *values, *arguments], Tout=state_types, f=step
-      )
-      following = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
-      return [
-        following,
-        *[tf.ensure_shape(x, s.shape) for x, s in zip(state, state_specs, strict=True)],
-      ]
+    def body(_: tf.Tensor, *state: tf.Tensor) -> list[tf.Tensor]:
+      with tf.device(_HOST), tf.control_dependencies([ready]):
+        element = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
+        found = tf.raw_ops.OptionalHasValue(optional=element)
+
+      def step_on() -> list[tf.Tensor]:
+        with tf.device(_HOST):
+          values = tf.raw_ops.OptionalGetValue(optional=element, **elements)
+        following = tf.raw_ops.StatefulPartitionedCall(
+          args=[*state, *values, *arguments], Tout=state_types, f=step
+        )
+        pairs = zip(following, state_specs, strict=True)
+        return [tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs]
+
+      return [found, *tf.cond(found, step_on, lambda: [tf.identity(leaf) for leaf in state])]
 
     return tf.while_loop(
-      lambda element, *_: tf.raw_ops.OptionalHasValue(optional=element),
+      lambda found, *_: found,
       body,
-      [first, *state],
+      [tf.constant(True), *initial],
       shape_invariants=[tf.TensorShape([]), *[spec.shape for spec in state_specs]],
     )[1:]
 

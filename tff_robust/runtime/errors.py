@@ -1,5 +1,7 @@
 """What a computation can raise besides what TFF raises."""
 
+import tensorflow_federated as tff
+
 
 class ComputationError(RuntimeError):
   """A computation failed, or cannot run here; the message names it. The context stays usable."""
@@ -7,3 +9,7 @@ class ComputationError(RuntimeError):
 
 class CallInterruptedError(RuntimeError):
   """A call was given up by its caller while it ran."""
+
+
+class WorkerLostError(tff.framework.RetryableError):
+  """A worker does not answer; TFF's execution context makes the call again."""

@@ -7,7 +7,13 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_robust.runtime import interpreter, invocation, marshalling, tff_internals
+from tff_robust.runtime import (
+  federated_intrinsics,
+  interpreter,
+  invocation,
+  marshalling,
+  tff_internals,
+)
 
 
 class Programs:
@@ -33,7 +39,7 @@ class Programs:
       return program
 
 
-class _Value(tff_internals.ExecutorValue):
+class Value(tff_internals.ExecutorValue):
   """A value inside the executor, with its TFF type."""
 
   def __init__(self, reference: Any, type_signature: tff.Type) -> None:
@@ -42,56 +48,68 @@ class _Value(tff_internals.ExecutorValue):
 
   @property
   def reference(self) -> Any:
+    """The value in the executor's form."""
     return self._reference
 
   @property
   def type_signature(self) -> tff.Type:
+    """The TFF type."""
     return self._type_signature
 
   async def compute(self) -> Any:
+    """Returns what TFF hands to Python."""
     return marshalling.export(self._reference, self._type_signature)
 
 
 class AcceleratedExecutor(tff_internals.Executor):
   """Runs computations of one invocation in this process."""
 
-  def __init__(self, call: invocation.Invocation, programs: Programs) -> None:
+  def __init__(
+    self,
+    call: invocation.Invocation,
+    programs: Programs,
+    value_class: type[Value] = Value,
+  ) -> None:
     """Creates the executor of one invocation.
 
     Args:
       call: The invocation.
       programs: Where compiled computations are kept between invocations.
+      value_class: What holds its values.
     """
     self._call = call
     self._programs = programs
+    self._value_class = value_class
 
   def close(self) -> None:
     """Makes what still runs here end soon."""
     self._call.interrupt()
 
-  async def create_value(self, value: Any, type_spec: tff.Type | None = None) -> _Value:
+  async def create_value(self, value: Any, type_spec: tff.Type | None = None) -> Value:
     """Takes in an argument or a computation."""
     if isinstance(value, tff.framework.ConcreteComputation):
       program = self._programs.get(value)
-      return _Value(program.bind(self._call), program.type_signature)
-    return _Value(self._call.run(lambda v: marshalling.embed(v, type_spec), value), type_spec)
+      return self._value_class(program.bind(self._call), program.type_signature)
+    return self._value_class(
+      self._call.run(lambda v: marshalling.embed(v, type_spec), value), type_spec
+    )
 
-  async def create_call(self, comp: _Value, arg: _Value | None = None) -> _Value:
+  async def create_call(self, comp: Value, arg: Value | None = None) -> Value:
     """Runs a computation."""
     result = comp.reference(None if arg is None else arg.reference)
-    return _Value(result, comp.type_signature.result)
+    return self._value_class(result, comp.type_signature.result)
 
-  async def create_struct(self, elements: Any) -> _Value:
+  async def create_struct(self, elements: Any) -> Value:
     """Puts values into a structure."""
     named = list(tff.structure.iter_elements(tff.structure.from_container(elements)))
     struct_type = tff.StructType(
       [(name, v.type_signature) if name else v.type_signature for name, v in named]
     )
-    return _Value(tuple([v.reference for _, v in named]), struct_type)
+    return self._value_class(tuple([v.reference for _, v in named]), struct_type)
 
-  async def create_selection(self, source: _Value, index: int) -> _Value:
+  async def create_selection(self, source: Value, index: int) -> Value:
     """Takes one value out of a structure."""
-    return _Value(source.reference[index], source.type_signature[index])
+    return self._value_class(source.reference[index], source.type_signature[index])
 
 
 class AcceleratedExecutorFactory(tff.framework.ExecutorFactory):
@@ -119,6 +137,7 @@ class AcceleratedExecutorFactory(tff.framework.ExecutorFactory):
       num_clients=cardinalities.get(tff.CLIENTS, self._default_num_clients),
       pool=self._pool,
       device=self._device,
+      intrinsics=federated_intrinsics.INTRINSICS,
     )
     self._running.add(call)
     return AcceleratedExecutor(call, self.programs)

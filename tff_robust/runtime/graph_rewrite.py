@@ -96,6 +96,17 @@ def initialize_first(graph_def: Any, initializer: str, resources: list[str]) -> 
         node.input[index] = initialized[tensor.split(':')[0]]
 
 
+def optimize_calls(graph_def: Any) -> None:
+  """Lets TensorFlow optimize inside the functions that the graph calls.
+
+  TFF's compiler switches that off for the sessions of its C++ worker.
+  """
+  for nodes in [graph_def.node, *[function.node_def for function in graph_def.library.function]]:
+    for node in nodes:
+      if node.op in ('PartitionedCall', 'StatefulPartitionedCall'):
+        node.attr.pop('config_proto', None)
+
+
 def rename_functions(graph_def: Any) -> None:
   """Makes the names of library functions unique: they are global to the process."""
   suffix = f'_tff{next(_function_ids)}'

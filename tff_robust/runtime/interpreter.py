@@ -1,9 +1,10 @@
 """Runs a compiled TFF computation: blocks, references and calls around the intrinsics.
 
-What has no placement runs in TensorFlow (`local_function`), what has one in
-`federated_intrinsics`.
+What has no placement runs in TensorFlow (`local_function`); what has one is up to the
+intrinsics that an invocation brings along.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ import tensorflow_federated as tff
 
 from tff_robust.runtime import (
   errors,
-  federated_intrinsics,
   invocation,
   local_function,
   marshalling,
@@ -69,6 +69,23 @@ def _names(block: Any) -> set[str]:
   return set().union(*[_names(child) for child in block.children()])
 
 
+@dataclasses.dataclass(frozen=True)
+class Function:
+  """A function of a computation, callable in this process.
+
+  Attributes:
+    block: The building block that it comes from.
+    call: Takes the argument (None where there is none) and returns the result.
+  """
+
+  block: Any
+  call: Callable[[Any], Any]
+
+  def __call__(self, argument: Any) -> Any:
+    """Returns the result for an argument."""
+    return self.call(argument)
+
+
 class _Interpreter:
   """Evaluates building blocks in one invocation."""
 
@@ -94,7 +111,7 @@ class _Interpreter:
     if isinstance(block, framework.Literal):
       return marshalling.embed(block.value, block.type_signature)
     raise errors.ComputationError(
-      f'The accelerated context does not run building blocks of kind {type(block).__name__}'
+      f'This TFF context does not run building blocks of kind {type(block).__name__}'
       f' ({block.type_signature}).'
     )
 
@@ -120,7 +137,7 @@ class _Interpreter:
   def _apply(self, function: Any, argument: list[Any], scope: dict[str, Any]) -> Any:
     """Applies a function to an argument, which is taken out of its list."""
     if isinstance(function, tff.framework.Intrinsic):
-      intrinsic = federated_intrinsics.INTRINSICS.get(function.uri)
+      intrinsic = self._call.intrinsics.get(function.uri)
       if intrinsic is not None:
         return intrinsic(self._call, argument, function.type_signature)
     return self.evaluate(function, scope)(argument.pop())
@@ -129,11 +146,12 @@ class _Interpreter:
     local = self._program.local_function(block)
     if local is not None:
       cancellation = self._call.cancellation
-      return lambda argument: local(argument, cancellation)
+      return Function(block, lambda argument: local(argument, cancellation))
     if isinstance(block, tff.framework.Lambda):
-      return lambda argument: self.evaluate(block.result, {**scope, block.parameter_name: argument})
+      name, result = block.parameter_name, block.result
+      return Function(block, lambda argument: self.evaluate(result, {**scope, name: argument}))
     name = block.uri if isinstance(block, tff.framework.Intrinsic) else block.type_signature
-    if name in federated_intrinsics.INTRINSICS:
+    if name in self._call.intrinsics:
       return lambda argument: self._apply(block, [argument], scope)
     secure = ' No TFF runtime on one machine has secure aggregation.' if 'secure' in name else ''
-    raise errors.ComputationError(f"The accelerated context does not run '{name}'.{secure}")
+    raise errors.ComputationError(f"This TFF context does not run '{name}'.{secure}")

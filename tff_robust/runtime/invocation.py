@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +16,7 @@ class Invocation:
   Attributes:
     num_clients: Clients of this call.
     cancellation: Ends the TensorFlow functions of this call.
+    intrinsics: What runs each federated intrinsic, by its name.
   """
 
   def __init__(
@@ -24,6 +25,7 @@ class Invocation:
     num_clients: int,
     pool: concurrent.futures.Executor | None,
     device: str | None,
+    intrinsics: Mapping[str, Any],
   ) -> None:
     """Creates the state of a call.
 
@@ -32,8 +34,10 @@ class Invocation:
       pool: Threads that clients run in; None runs them one after another.
       device: The TensorFlow device for what names none itself; None leaves the choice to
         TensorFlow.
+      intrinsics: What runs each federated intrinsic, by its name.
     """
     self.num_clients = num_clients
+    self.intrinsics = intrinsics
     self._pool = pool
     self._device = device
     self.cancellation = tensorflow_internals.Cancellation()

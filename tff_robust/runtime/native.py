@@ -11,13 +11,12 @@ longer in use are released. The worker has no GPU code; see `accelerated.py`.
 
 import collections
 import contextlib
-import os
 from collections.abc import Generator
 
 import tensorflow_federated as tff
 
 from tff_robust import checks
-from tff_robust.runtime import interruptible, worker_process
+from tff_robust.runtime import devices, interruptible, worker_process
 
 # One executor (with its TensorFlow sessions) for each cohort size that was seen lately.
 _MAX_EXECUTORS = 4
@@ -74,9 +73,7 @@ class NativeContext(interruptible.InterruptibleContext):
       ValueError: If a number is not allowed.
     """
     if num_threads is None:
-      num_threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else (
-        os.cpu_count() or 1
-      )  # fmt: skip
+      num_threads = devices.num_cores()
     checks.at_least('num_threads', num_threads, 1)
     checks.at_least('default_num_clients', default_num_clients, 0)
     self.num_threads = num_threads

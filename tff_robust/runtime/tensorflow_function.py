@@ -52,6 +52,7 @@ class TensorFlowFunction:
     initializers = [message.initialize_op] if message.initialize_op else []
     graph_rewrite.prune(graph_def, [*map(_node, fetches), *initializers])
     dataset_loops.rewrite_reductions(graph_def)
+    graph_rewrite.optimize_calls(graph_def)
     graph_rewrite.rename_functions(graph_def)
     resources = graph_rewrite.own_resources(graph_def)
     for initializer in initializers:

@@ -19,17 +19,10 @@ import threading
 import time
 from typing import Any, BinaryIO
 
-import grpc  # type: ignore[import-untyped]
 import tensorflow_federated as tff
 
-from tff_robust.runtime import worker_watch
+from tff_robust.runtime import secure_channels, worker_watch
 
-_MAX_MESSAGE_BYTES = 2 * 1000 * 1000 * 1000
-_CHANNEL_OPTIONS = (
-  ('grpc.max_receive_message_length', _MAX_MESSAGE_BYTES),
-  ('grpc.max_send_message_length', _MAX_MESSAGE_BYTES),
-  ('grpc.enable_http_proxy', 0),
-)
 _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
 _LOG_TAIL_BYTES = 2000
@@ -57,6 +50,7 @@ class WorkerProcess:
   Attributes:
     max_restarts: How often the worker is started again within one call before the call
       fails.
+    address: Where the worker that was started last listens.
   """
 
   max_restarts = 2
@@ -76,6 +70,7 @@ class WorkerProcess:
     self._stub: Any = None
     self._starts_in_call = 0
     self._closed = False
+    self.address: str | None = None
 
   @property
   def watcher_pid(self) -> int | None:
@@ -138,7 +133,8 @@ class WorkerProcess:
       ],
       stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
     )  # fmt: skip
-    self._channel = grpc.insecure_channel(f'127.0.0.1:{port}', _CHANNEL_OPTIONS)
+    self.address = f'127.0.0.1:{port}'
+    self._channel = secure_channels.open_channel(self.address, tls=None)
     self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:

@@ -1,0 +1,69 @@
+"""A device is chosen before TensorFlow starts, or the choice is refused with a sentence."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tff_robust.runtime import devices
+
+
+@pytest.mark.parametrize(
+  ('device', 'expected'),
+  [('auto', True), ('cpu', True), ('gpu:0', True), ('gpu:12', True)]
+  + [(device, False) for device in ('', 'gpu', 'gpu:', 'gpu:x', 'cpu:0', 'tpu:0', 'GPU:0')],
+)
+def test_knows_devices(device, expected):
+  assert devices.is_known(device) is expected
+
+
+def test_absent_gpu_is_refused():
+  absent = f'gpu:{len(tf.config.list_physical_devices("GPU"))}'
+  with pytest.raises(
+    ValueError, match=rf"device='{absent}' is not there: TensorFlow finds \d GPUs"
+  ):
+    devices.choose(absent)
+
+
+def _run(program, **environment):
+  root = pathlib.Path(devices.__file__).parents[2]
+  base = {k: v for k, v in os.environ.items() if k != 'TF_ENABLE_ONEDNN_OPTS'}
+  return subprocess.run(
+    [sys.executable, '-c', program],
+    cwd=root,
+    env={**base, **environment},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout.splitlines()
+
+
+_PREPARE = """
+import os, sys
+from tff_robust.runtime import devices
+print(devices.prepare())
+print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'tensorflow' in sys.modules)
+"""
+
+
+def test_switches_on_onednn_before_tensorflow_is_imported():
+  assert _run(_PREPARE) == ['oneDNN on', '1 False']
+
+
+def test_leaves_the_users_choice_of_onednn_alone():
+  assert _run(_PREPARE, TF_ENABLE_ONEDNN_OPTS='0') == ['oneDNN off', '0 False']
+
+
+def test_describes_the_cpu_by_its_cores(monkeypatch):
+  monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [])
+  assert devices.describe('auto') == f'the CPU ({devices.num_cores()} cores)'
+  assert devices.default_client_threads('auto') == devices.num_cores() >= 1
+
+
+def test_one_client_at_a_time_on_a_gpu(monkeypatch):
+  monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: ['a GPU'])
+  assert devices.default_client_threads('auto') == 1
+  assert devices.default_client_threads('cpu') == devices.num_cores()

@@ -1,0 +1,336 @@
+"""Clients on two workers: the same values as on one machine, at the same time, or one sentence."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from computations import learning_process
+from tff_robust import config
+from tff_robust.runtime import (
+  accelerated,
+  errors,
+  remote,
+  worker_process,
+  worker_service,
+)
+from tff_robust.testing import toy_problems
+
+INTS = tff.FederatedType(np.int32, tff.CLIENTS)
+FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
+
+
+def _unused_port():
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _services(num_workers=2, port=0):
+  """Starts workers of our own in this process; yields their addresses."""
+  started = [
+    worker_service.start_worker(f'127.0.0.1:{port}', client_threads=1) for _ in range(num_workers)
+  ]
+  try:
+    yield [f'127.0.0.1:{port}' for _, port in started]
+  finally:
+    for server, _ in started:
+      server.stop(None).wait()
+
+
+@pytest.fixture(scope='module')
+def binaries():
+  """Two C++ workers of TFF."""
+  workers = [worker_process.WorkerProcess(num_threads=1) for _ in range(2)]
+  try:
+    for worker in workers:
+      worker.stub()
+    yield workers
+  finally:
+    for worker in workers:
+      worker.close()
+
+
+@pytest.fixture(params=['binary', 'service'], scope='module')
+def context(request, binaries):
+  with contextlib.ExitStack() as stack:
+    if request.param == 'binary':
+      addresses = [worker.address for worker in binaries]
+    else:
+      addresses = stack.enter_context(_services())
+    yield stack.enter_context(remote.remote_context(addresses, retry_seconds=5.0))
+
+
+@tff.tensorflow.computation(np.int32)
+def add_one(x):
+  return x + 1
+
+
+@tff.tensorflow.computation(np.int32, np.int32)
+def add(x, y):
+  return x + y
+
+
+@tff.tensorflow.computation(np.int32)
+@tf.function
+def spin(steps):
+  total = tf.constant(0.0)
+  for _ in tf.range(steps):
+    total = tf.sin(total) + 1.0
+  return total
+
+
+def test_each_client_computes(context):
+  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+  for values in ([], [5], [1, 2], [3, 1, 4, 1, 5, 9, 2]):
+    assert computation(values) == [value + 1 for value in values]
+
+
+def test_server_value_reaches_every_client(context):
+  computation = tff.federated_computation(
+    lambda s, x: tff.federated_map(add, (tff.federated_broadcast(s), x)),
+    tff.FederatedType(np.int32, tff.SERVER),
+    INTS,
+  )
+  assert computation(10, [1, 2, 3]) == [11, 12, 13]
+
+
+def test_aggregates(context):
+  computation = tff.federated_computation(
+    lambda x, w: (
+      tff.federated_sum(x),
+      tff.federated_mean(x, w),
+      tff.federated_max(x),
+      tff.federated_sum(tff.federated_eval(tff.tensorflow.computation(lambda: 2), tff.CLIENTS)),
+    ),
+    FLOATS,
+    FLOATS,
+  )
+  assert computation([1.0, 2.0, 6.0], [1.0, 1.0, 2.0]) == (9.0, 3.75, 6.0, 6)
+
+
+def test_aggregate_of_no_client_is_the_zero(context):
+  assert tff.federated_computation(lambda x: tff.federated_sum(x), INTS)([]) == 0
+
+
+def test_sequences_travel(context):
+  sequence = tff.SequenceType(np.int32)
+
+  @tff.tensorflow.computation(sequence)
+  @tf.function
+  def total(values):
+    return values.reduce(0, lambda x, y: x + y)
+
+  computation = tff.federated_computation(
+    lambda x: tff.federated_map(total, x), tff.FederatedType(sequence, tff.CLIENTS)
+  )
+  data = [
+    tf.data.Dataset.range(n).map(lambda x: tf.cast(x, tf.int32)) for n in range(4)
+  ]  # fmt: skip
+  assert computation(data) == [0, 0, 1, 3]
+
+
+def test_one_aggregation_may_depend_on_another(context):
+  square = tff.tensorflow.computation(lambda x, mean: (x - mean) ** 2, np.float32, np.float32)
+
+  @tff.federated_computation(FLOATS)
+  def variance(values):
+    mean = tff.federated_broadcast(tff.federated_mean(values))
+    return tff.federated_mean(tff.federated_map(square, (values, mean)))
+
+  assert variance([1.0, 2.0, 3.0, 6.0]) == 3.5
+
+
+def _gather():
+  stack = tff.TensorType(np.float32, [None])
+
+  @tff.tensorflow.computation
+  def zero():
+    return tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None])
+
+  @tff.tensorflow.computation(stack, np.float32)
+  def accumulate(rows, row):
+    return tf.concat([rows, row[tf.newaxis]], 0)
+
+  @tff.tensorflow.computation(stack, stack)
+  def merge(a, b):
+    return tf.concat([a, b], 0)
+
+  report = tff.tensorflow.computation(lambda x: x, stack)
+  return tff.federated_computation(
+    lambda x: tff.federated_aggregate(x, zero(), accumulate, merge, report), FLOATS
+  )
+
+
+def test_workers_are_merged_in_the_order_of_clients(context):
+  gather = _gather()
+  for _ in range(3):
+    np.testing.assert_array_equal(gather([3.0, 1.0, 2.0, 5.0, 4.0]), [3.0, 1.0, 2.0, 5.0, 4.0])
+
+
+def test_error_names_the_worker_and_the_next_call_works(context):
+  @tff.tensorflow.computation(np.int32)
+  @tf.function
+  def refuse_negative(x):
+    tf.debugging.assert_non_negative(x, 'less than zero')
+    return x
+
+  computation = tff.federated_computation(lambda x: tff.federated_map(refuse_negative, x), INTS)
+  with pytest.raises(errors.ComputationError, match=r'worker 127\.0\.0\.1:\d+: .*less than zero'):
+    computation([1, -2])
+  assert computation([1, 2]) == [1, 2]
+
+
+def test_unknown_intrinsic_is_refused_by_name(context):
+  with pytest.raises(errors.ComputationError, match='federated_secure_sum_bitwidth'):
+    tff.federated_computation(lambda x: tff.federated_secure_sum_bitwidth(x, bitwidth=4), INTS)([1])
+
+
+def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
+  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
+  assert computation([1, 1]) == [1.0, 1.0]
+  interrupt = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  start = time.monotonic()
+  with pytest.raises(KeyboardInterrupt):
+    computation([200_000, 200_000])
+  assert time.monotonic() - start < 10.0
+  assert computation([1, 1]) == [1.0, 1.0]
+
+
+def test_workers_compute_at_the_same_time(monkeypatch):
+  meeting = threading.Barrier(2, timeout=20.0)
+  original = worker_service.ExecutorService.CreateCall
+
+  def call_together(self, request, context):
+    meeting.wait()  # Fails unless the other worker is in a call too.
+    return original(self, request, context)
+
+  monkeypatch.setattr(worker_service.ExecutorService, 'CreateCall', call_together)
+  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+  with _services() as addresses, remote.remote_context(addresses):
+    assert computation([1, 2]) == [2, 3]
+
+
+def test_worker_that_is_gone_ends_the_call_with_a_sentence():
+  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
+  worker = worker_process.WorkerProcess(num_threads=1)
+  worker.stub()
+  try:
+    with _services(1) as addresses:
+      # The first share of clients is on the worker that is going to end.
+      workers = [worker.address, *addresses]
+      with remote.remote_context(workers, retry_seconds=0.5) as context:
+        assert computation([1, 1]) == [1.0, 1.0]
+        monkey = threading.Timer(1.0, worker.close)
+        monkey.start()
+        sentence = rf'worker {worker.address}: .* not answered for \d+ seconds: start it again'
+        with pytest.raises(errors.ComputationError, match=f'(?s){sentence}'):
+          computation([100_000_000, 1])
+        monkey.join()
+        assert context.workers[0].address == worker.address
+  finally:
+    worker.close()
+
+
+def test_worker_that_comes_back_goes_on():
+  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+  port = _unused_port()
+  with contextlib.ExitStack() as stack:
+    with _services(1, port) as addresses:
+      stack.enter_context(remote.remote_context(addresses, retry_seconds=20.0))
+      assert computation([1]) == [2]
+    again = threading.Timer(1.0, lambda: stack.enter_context(_services(1, port)))
+    again.start()
+    assert computation([2]) == [3]
+    again.join()
+
+
+@pytest.mark.parametrize(
+  ('addresses', 'message'),
+  [
+    ([], 'names no worker'),
+    (['127.0.0.1:1', '127.0.0.1:1'], 'names a worker twice'),
+    (['10.0.0.1:8470'], "workers='10.0.0.1:8470' is not on this machine"),
+    (['localhost'], "workers='localhost' is not an address"),
+  ],
+)
+def test_refuses_addresses(addresses, message):
+  with pytest.raises(ValueError, match=message), remote.remote_context(addresses):
+    pass
+
+
+def _experiment(attack):
+  options = {}
+  if attack:
+    options['attack'] = config.AttackConfig(
+      attack='inner_product_manipulation', options={'attack_epsilon': 0.3}, num_byzantine=2
+    )
+  return config.ExperimentConfig(
+    seed=3,
+    data=config.DataConfig(num_clients=7),
+    training=config.TrainingConfig(num_rounds=1, clients_per_round=7, batch_size=4),
+    aggregation=config.AggregationConfig(aggregator='krum', options={'max_byzantine': 2}),
+    privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=0.5),
+    **options,
+  )
+
+
+@pytest.mark.slow
+def test_training_under_attack_gives_the_same_model_as_on_one_machine(context):
+  problem = toy_problems.blobs(num_clients=7, examples_per_client=9)
+  process = learning_process.build_learning_process(
+    _experiment(attack=True), model=toy_problems.softmax_regression()
+  )
+  cohort = toy_problems.cohort(problem, num_byzantine=2)
+  weights = []
+  with accelerated.accelerated_context() as alone:
+    for runtime in (alone, context):
+      with tff.framework.get_context_stack().install(runtime):
+        state = process.initialize()
+        for _ in range(2):
+          state = process.next(state, cohort).state
+        weights.append(process.get_model_weights(state).trainable)
+  for first, second in zip(*weights, strict=True):
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-6)
+    assert np.any(first)
+
+
+@pytest.mark.slow
+def test_two_commands_start_two_workers():
+  root = pathlib.Path(remote.__file__).parents[2]
+  ports = [_unused_port(), _unused_port()]
+  processes = [
+    subprocess.Popen(
+      [sys.executable, '-m', 'binaries.worker', f'--listen=127.0.0.1:{port}', '--device=cpu'],
+      cwd=root,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+    )
+    for port in ports
+  ]
+  try:
+    lines = [process.stdout.readline() for process in processes]
+    assert all('in the clear, on this machine only' in line for line in lines)
+    computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+    with remote.remote_context([f'127.0.0.1:{port}' for port in ports]):
+      assert computation([1, 2, 3]) == [2, 3, 4]
+    for process in processes:
+      process.send_signal(signal.SIGTERM)
+    assert [process.wait(20) for process in processes] == [0, 0]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+      process.stdout.close()

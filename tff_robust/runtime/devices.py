@@ -1,0 +1,94 @@
+"""Where TensorFlow computes: CPU or GPU, chosen before it starts."""
+
+import os
+import sys
+
+_ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
+
+
+def is_known(device: str) -> bool:
+  """Tells whether a device is 'auto', 'cpu' or 'gpu:N'."""
+  kind, _, index = device.partition(':')
+  return device in ('auto', 'cpu') or (kind == 'gpu' and index.isdecimal())
+
+
+def prepare() -> str:
+  """Switches on oneDNN, which is faster on every processor tried; call before TensorFlow starts.
+
+  An environment variable that is set already is left alone.
+
+  Returns:
+    'oneDNN on', 'oneDNN off', or that TensorFlow had been imported and chose by itself.
+  """
+  if _ONEDNN not in os.environ:
+    if 'tensorflow' in sys.modules:
+      return "oneDNN as TensorFlow's default"
+    os.environ[_ONEDNN] = '1'
+  return 'oneDNN off' if os.environ[_ONEDNN] == '0' else 'oneDNN on'
+
+
+def choose(device: str) -> str:
+  """Makes TensorFlow see only the chosen device, and take GPU memory as it needs it.
+
+  Args:
+    device: 'auto' (a GPU where TensorFlow finds one), 'cpu' or 'gpu:N'.
+
+  Returns:
+    The device in words.
+
+  Raises:
+    ValueError: If there is no such device, or TensorFlow has started with others.
+  """
+  import tensorflow as tf
+
+  gpus = tf.config.list_physical_devices('GPU')
+  wanted = gpus
+  if device == 'cpu':
+    wanted = []
+  elif device.startswith('gpu:'):
+    index = int(device[4:])
+    if index >= len(gpus):
+      raise ValueError(
+        f'device={device!r} is not there: TensorFlow finds {len(gpus)} GPUs; '
+        '`python -m binaries.doctor` says why.'
+      )
+    wanted = [gpus[index]]
+  try:
+    tf.config.set_visible_devices(wanted, 'GPU')
+    for gpu in wanted:
+      tf.config.experimental.set_memory_growth(gpu, True)
+  except RuntimeError as error:
+    if tf.config.get_visible_devices('GPU') != wanted:
+      raise ValueError(
+        f'device={device!r} comes too late: TensorFlow has started with other devices.'
+      ) from error
+  return describe(device)
+
+
+def describe(device: str) -> str:
+  """Returns where TensorFlow computes, in words."""
+  import tensorflow as tf
+
+  gpus = tf.config.get_visible_devices('GPU')
+  if device != 'cpu' and gpus:
+    index = int(device[4:]) if device.startswith('gpu:') else 0
+    gpu = gpus[index] if index < len(gpus) else gpus[0]
+    details = tf.config.experimental.get_device_details(gpu)
+    return f'{gpu.name.removeprefix("/physical_device:")} ({details.get("device_name", "a GPU")})'
+  return f'the CPU ({num_cores()} cores)'
+
+
+def num_cores() -> int:
+  """Returns the number of processor cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def default_client_threads(device: str) -> int:
+  """Returns how many clients run at the same time by default: 1 on a GPU, else the cores."""
+  import tensorflow as tf
+
+  if device != 'cpu' and tf.config.get_visible_devices('GPU'):
+    return 1
+  return num_cores()

@@ -1,0 +1,127 @@
+"""One worker on another machine (or port), driven from a thread of its own.
+
+TFF's `RemoteExecutor` waits for each answer; with a thread a worker, several workers
+compute at the same time.
+"""
+
+import asyncio
+import collections
+import concurrent.futures
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import tensorflow_federated as tff
+
+from tff_robust.runtime import errors, secure_channels
+
+# One executor (with its TensorFlow sessions) for each share of a cohort that was seen lately.
+_MAX_EXECUTORS = 4
+_MAX_FUNCTIONS = 256
+_CONNECT_SECONDS = 5.0
+
+
+class RemoteWorker:
+  """A service of TFF's executor protocol.
+
+  Attributes:
+    address: Where it listens.
+  """
+
+  def __init__(self, address: str, *, tls: secure_channels.TlsFiles | None) -> None:
+    """Prepares the connection, which is made at the first use.
+
+    Args:
+      address: 'host:port'.
+      tls: Certificates, for an address beyond this machine.
+    """
+    secure_channels.check_address('workers', address, tls=tls)
+    self.address = address
+    self._tls = tls
+    self._thread = concurrent.futures.ThreadPoolExecutor(1, f'worker {address}')
+    self._channel: Any = None
+    self._stub: Any = None
+    self._executors: collections.OrderedDict[int, Any] = collections.OrderedDict()
+    self._functions: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
+
+  def submit(self, function: Callable[[], Any]) -> 'concurrent.futures.Future[Any]':
+    """Runs a function in this worker's thread, after those submitted before.
+
+    Errors of the connection and of computations come out as `WorkerLostError` and
+    `ComputationError`.
+    """
+    return self._thread.submit(self._run, function)
+
+  def executor(self, num_clients: int) -> Any:
+    """Returns the executor for a share of a cohort; call it in this worker's thread."""
+    if self._channel is None:
+      self._channel = secure_channels.open_channel(self.address, tls=self._tls)
+      self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+      deadline = time.monotonic() + _CONNECT_SECONDS
+      while not self._stub.is_ready and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if num_clients not in self._executors:
+      executor = tff.framework.RemoteExecutor(self._stub)
+      executor.set_cardinalities({tff.CLIENTS: num_clients})
+      self._executors[num_clients] = executor
+      if len(self._executors) > _MAX_EXECUTORS:
+        _, oldest = self._executors.popitem(last=False)
+        for key in [key for key in self._functions if key[0] == id(oldest)]:
+          del self._functions[key]
+        oldest.close()
+    self._executors.move_to_end(num_clients)
+    return self._executors[num_clients]
+
+  def function(self, num_clients: int, computation: Any) -> Any:
+    """Returns a computation on the worker, sent once; call it in this worker's thread.
+
+    Args:
+      num_clients: The share of a cohort that it is for.
+      computation: A `tff.framework.ConcreteComputation`.
+    """
+    executor = self.executor(num_clients)
+    key = id(executor), id(computation)
+    if key not in self._functions:
+      value = wait(executor.create_value(computation, computation.type_signature))
+      # The computation is kept too, so that its identity stays its own.
+      self._functions[key] = (value, computation)
+      if len(self._functions) > _MAX_FUNCTIONS:
+        self._functions.popitem(last=False)
+    self._functions.move_to_end(key)
+    return self._functions[key][0]
+
+  def disconnect(self) -> None:
+    """Ends the calls that run, and forgets the connection; the next use makes a new one."""
+    channel, self._channel, self._stub = self._channel, None, None
+    self._executors.clear()
+    self._functions.clear()
+    if channel is not None:
+      channel.close()
+
+  def close(self) -> None:
+    """Ends the connection and the thread."""
+    self.disconnect()
+    self._thread.shutdown(wait=False, cancel_futures=True)
+
+  def _run(self, function: Callable[[], Any]) -> Any:
+    try:
+      return function()
+    except (grpc.RpcError, tff.framework.RetryableError) as error:
+      code = error.code() if isinstance(error, grpc.Call) else None
+      details = error.details() if isinstance(error, grpc.Call) else str(error)
+      message = f'worker {self.address}: {details}'
+      lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, None)
+      if isinstance(error, tff.framework.RetryableError) or code in lost:
+        self.disconnect()
+        raise errors.WorkerLostError(message) from error
+      raise errors.ComputationError(message) from error
+    except ValueError as error:
+      if self._channel is None:  # gRPC's word for a channel that was closed meanwhile.
+        raise errors.WorkerLostError(f'worker {self.address}: {error}') from error
+      raise
+
+
+def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
+  """Returns the result of one of TFF's coroutines, in a thread without an event loop."""
+  return asyncio.run(coroutine)
