@@ -10,6 +10,7 @@ from typing import Any
 
 from binaries import privacy_report, run_flags
 from tff_robust import config
+from tff_robust.attacks import attack_schedule
 from tff_robust.data import load
 from tff_robust.program import cohorts, interruption, run_folder, schedule, summary
 from tff_robust.runtime import contexts
@@ -76,12 +77,17 @@ class Experiment:
       self.folder,
       title=_title(self.experiment),
       num_classes=self.data.num_classes,
-      attack_start_round=self.plan.attack_start_round,
+      attack=self._drawn_attack(),
       byzantine_clients=self.sampler.byzantine_clients().tolist(),
       attack_epsilon=self._attack_epsilon(),
     )
     interrupted = outcome.status == 'interrupted'
     return found, stop.exit_status if interrupted else 0
+
+  def _drawn_attack(self) -> attack_schedule.AttackSchedule | None:
+    """Returns the schedule of the attack without an end that the run does not reach."""
+    attack = self.plan.attack
+    return attack and attack._replace(stop_round=self.plan.attack_stop_round)
 
   def _attack_epsilon(self) -> float | None:
     given = self.experiment.attack.options.get('attack_epsilon')
@@ -181,7 +187,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     x, y = map(resident.ResidentArray, data.clients.all_arrays)
     source, client_value = client_values.IndexSource(x, y), data.clients.client_indices_value
   process = learning_process.build_learning_process(
-    experiment, model=model, attack_start_round=plan.attack_start_round or 0, source=source
+    experiment, model=model, schedule=plan.attack, source=source
   )
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:

@@ -156,8 +156,19 @@ SETTINGS: tuple[Setting, ...] = (
     'First attacked round, or server epoch, counted from 0.',
   ),
   Setting(
-    'attack_start_unit', 'attack', 'start_unit', 'Unit of --attack_start.', config.START_UNITS
+    'attack_start_unit',
+    'attack',
+    'start_unit',
+    'Unit of --attack_start and --attack_stop.',
+    config.START_UNITS,
   ),
+  Setting(
+    'attack_stop',
+    'attack',
+    'stop',
+    'First round, or server epoch, after the attack; left out, it has no end.',
+  ),
+  Setting('attack_every', 'attack', 'every', 'Rounds from one attacked round to the next.'),
   Setting(
     'byzantine_dp_noise',
     'attack',

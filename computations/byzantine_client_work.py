@@ -14,6 +14,7 @@ import tensorflow_federated as tff
 
 from tff_robust import checks, seeds
 from tff_robust.attacks import attack as attack_lib
+from tff_robust.attacks import attack_schedule
 from tff_robust.factories import gather
 
 
@@ -22,7 +23,7 @@ def build_byzantine_client_work(
   *,
   attack: attack_lib.Attack,
   knowledge: str,
-  start_round: int,
+  schedule: attack_schedule.AttackSchedule,
   seed: int,
   clean_work: tff.learning.templates.ClientWorkProcess | None = None,
   byzantine_dp_noise: bool = False,
@@ -37,7 +38,8 @@ def build_byzantine_client_work(
       'honest_messages' (what the honest clients of this round send), 'honest_clean' (the
       same before DP noise), 'own_messages' and 'own_clean' (only what the compromised
       clients themselves would have sent).
-    start_round: First attacked round, counted from 0. Before it all clients are honest.
+    schedule: In which rounds the attack is on. In all others every client is honest; an
+      attack with a memory still watches.
     seed: The run's seed, from which the attack's draws are folded.
     clean_work: The same work without noise, on the same batches; needed for the two
       `*_clean` views and for `byzantine_dp_noise`, refused otherwise.
@@ -94,7 +96,7 @@ def build_byzantine_client_work(
     draw = seeds.fold(adversary['seed'], seeds.Purpose.ATTACK, adversary['round'])
     memory, rows = attack.apply(adversary['memory'], view, draw)
     orders = collections.OrderedDict(
-      active=adversary['round'] >= start_round,
+      active=tf.convert_to_tensor(schedule.is_active(adversary['round'])),
       client_ids=tf.boolean_mask(gathered['client_ids'], compromised),
       rows=tf.ensure_shape(rows, [None, dimension]),
     )

@@ -19,6 +19,7 @@ from computations import weights as weights_lib
 from tff_robust import config as config_lib
 from tff_robust import registry
 from tff_robust.aggregators import rule as rule_lib
+from tff_robust.attacks import attack_schedule
 from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import dp_gradient
 
@@ -27,7 +28,7 @@ def build_learning_process(
   config: config_lib.ExperimentConfig,
   *,
   model: tff.learning.models.FunctionalModel,
-  attack_start_round: int = 0,
+  schedule: attack_schedule.AttackSchedule | None = None,
   source: client_values.ExampleSource | None = None,
 ) -> tff.learning.templates.LearningProcess:
   """Builds the whole training process of an experiment.
@@ -36,7 +37,7 @@ def build_learning_process(
     config: The decisions of the run. Everything about training, aggregation, attack and
       privacy is read from it; data and cohorts are the program's business.
     model: The model to train.
-    attack_start_round: First attacked round, counted from 0.
+    schedule: In which rounds the attack is on; in all of them by default.
     source: Where the examples are; by default every client brings its own as a sequence.
 
   Returns:
@@ -78,7 +79,7 @@ def build_learning_process(
       work,
       attack=registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule),
       knowledge=attack.knowledge,
-      start_round=attack_start_round,
+      schedule=schedule or attack_schedule.AttackSchedule(),
       seed=config.seed,
       clean_work=clean_work,
       byzantine_dp_noise=attack.byzantine_dp_noise,

@@ -96,6 +96,20 @@ def test_defaults_depend_on_the_algorithm():
       ['attack_start=1.5', 'server_epoch'],
     ),
     (
+      lambda: config.AttackConfig(attack='sign_flip', start=3, stop=3, num_byzantine=1),
+      ['attack_stop=3', 'attack_start=3', 'leave it out'],
+    ),
+    (
+      lambda: config.AttackConfig(attack='sign_flip', stop=2.5, num_byzantine=1),
+      ['attack_stop=2.5', 'whole number', 'server_epoch'],
+    ),
+    (
+      lambda: config.AttackConfig(attack='sign_flip', every=0, num_byzantine=1),
+      ['attack_every=0', 'at least 1'],
+    ),
+    (lambda: config.AttackConfig(stop=4), ['attack_stop', 'no effect', "'none'"]),
+    (lambda: config.AttackConfig(every=2), ['attack_every', 'no effect', "'none'"]),
+    (
       lambda: experiment(attack=config.AttackConfig(attack='sign_flip', num_byzantine=26)),
       ['num_byzantine=26', 'clients_per_round=25'],
     ),

@@ -9,8 +9,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tff_robust import checks, registry
-from tff_robust.attacks import knowledge as views
+from tff_robust import attack_config, checks, registry
+from tff_robust.attack_config import AttackConfig as AttackConfig
 from tff_robust.privacy import mechanisms
 
 DATASETS = ('digits', 'mnist', 'fashion_mnist', 'cifar10')
@@ -18,10 +18,10 @@ MODELS = ('logistic', 'mlp', 'small', 'literal', 'xie')
 PARTITIONS = ('iid', 'dirichlet', 'label_shards')
 ALGORITHMS = ('fed_sgd', 'fed_avg')
 BATCH_SAMPLINGS = ('shuffle', 'poisson')
-NO_ATTACK = 'none'
-PLACEMENTS = ('cohort', 'population')
-START_UNITS = ('round', 'server_epoch')
-KNOWLEDGE = views.ALL
+NO_ATTACK = attack_config.NO_ATTACK
+PLACEMENTS = attack_config.PLACEMENTS
+START_UNITS = attack_config.START_UNITS
+KNOWLEDGE = attack_config.KNOWLEDGE
 CLIP_UNITS = mechanisms.CLIP_UNITS
 NOISE_SCALES = mechanisms.NOISE_SCALES
 NOISE_SOURCES = ('seeded', 'entropy')
@@ -172,71 +172,6 @@ class AggregationConfig:
     for name in self.preaggregators:
       num_clients = registry.PREAGGREGATORS[name].rows_after(num_clients, self.options)
     return num_clients
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AttackConfig:
-  """Who lies, how, and what the liars know.
-
-  Attributes:
-    attack: A name in `registry.ATTACKS`, or 'none'.
-    options: Every option that the attack reads, completed with its defaults.
-    num_byzantine: Byzantine clients: of each cohort (`placement='cohort'`) or of the
-      population (`placement='population'`).
-    placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
-      compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
-      draws cohorts regardless of it.
-    knowledge: What the adversary sees, one of `KNOWLEDGE`; left out, the first view
-      with which the attack makes sense.
-    start: When the attack begins, counted from 0 in `start_unit`.
-    start_unit: 'round' or 'server_epoch' (one pass over the training set).
-    byzantine_dp_noise: Whether Byzantine clients add the DP noise of an honest message to
-      what they send.
-  """
-
-  attack: str = NO_ATTACK
-  options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
-  num_byzantine: int = 0
-  placement: str = 'cohort'
-  knowledge: str | None = None
-  start: float = 0
-  start_unit: str = 'round'
-  byzantine_dp_noise: bool = False
-
-  def __post_init__(self) -> None:
-    checks.known_name('byzantine_placement', self.placement, PLACEMENTS)
-    checks.known_name('attack_start_unit', self.start_unit, START_UNITS)
-    checks.nonnegative('attack_start', self.start)
-    checks.at_least('num_byzantine', self.num_byzantine, 0)
-    if self.start_unit == 'round' and self.start != int(self.start):
-      raise ValueError(
-        f'attack_start={self.start} must be a whole number of rounds; for fractions take'
-        " attack_start_unit='server_epoch'."
-      )
-    if self.attack == NO_ATTACK:
-      given: dict[str, Any] = dict(self.options)
-      if self.num_byzantine:
-        given['num_byzantine'] = self.num_byzantine
-      if self.byzantine_dp_noise:
-        given['byzantine_dp_noise'] = True
-      if self.start:
-        given['attack_start'] = self.start
-      if self.knowledge is not None:
-        given['attack_knowledge'] = self.knowledge
-      checks.no_unread_options('attack', self.attack, given, ())
-    else:
-      checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
-      options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
-      object.__setattr__(self, 'options', options)
-      allowed = registry.ATTACKS[self.attack].knowledge
-      knowledge = allowed[0] if self.knowledge is None else self.knowledge
-      checks.known_name('attack_knowledge', knowledge, KNOWLEDGE)
-      if knowledge not in allowed:
-        raise ValueError(
-          f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which'
-          f' allows: {", ".join(allowed)}.'
-        )
-      object.__setattr__(self, 'knowledge', knowledge)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

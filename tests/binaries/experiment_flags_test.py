@@ -32,6 +32,8 @@ AVERAGING = {
   'attack_knowledge': 'own_clean',
   'attack_start': 2.5,
   'attack_start_unit': 'server_epoch',
+  'attack_stop': 6.25,
+  'attack_every': 9,
   'seed': 12,
 }
 PRIVATE = {

@@ -4,12 +4,13 @@ import tensorflow_federated as tff
 
 from computations import byzantine_client_work, dp_client_work, local_training
 from tff_robust.attacks import attack as attack_lib
-from tff_robust.attacks import inner_product_manipulation, sign_flip
+from tff_robust.attacks import attack_schedule, inner_product_manipulation, sign_flip
 from tff_robust.privacy import dp_gradient
 from tff_robust.testing import toy_problems
 
 NUM_CLIENTS, NUM_BYZANTINE, EPSILON = 6, 2, 0.5
 HONEST = slice(NUM_BYZANTINE, None)
+ALWAYS = attack_schedule.AttackSchedule()
 
 
 def honest_work(noise_multiplier=1.0):
@@ -23,13 +24,13 @@ def honest_work(noise_multiplier=1.0):
   )
 
 
-def wrap(knowledge='honest_messages', attack=None, start_round=0, byzantine_dp_noise=False):
+def wrap(knowledge='honest_messages', attack=None, schedule=ALWAYS, byzantine_dp_noise=False):
   needs_clean = knowledge.endswith('_clean') or byzantine_dp_noise
   return byzantine_client_work.build_byzantine_client_work(
     honest_work(),
     attack=attack or inner_product_manipulation.build_inner_product_manipulation(epsilon=EPSILON),
     knowledge=knowledge,
-    start_round=start_round,
+    schedule=schedule,
     seed=1,
     clean_work=honest_work(0.0) if needs_clean else None,
     byzantine_dp_noise=byzantine_dp_noise,
@@ -80,10 +81,18 @@ def test_compromised_clients_send_the_manipulation_of_what_they_know(knowledge, 
 
 
 def test_every_client_is_honest_before_the_attack_starts(sent):
-  first, second = run(wrap(start_round=1), num_rounds=2)
+  first, second = run(wrap(schedule=attack_schedule.AttackSchedule(start_round=1)), num_rounds=2)
   np.testing.assert_array_equal(first, sent['messages'][0])
   assert np.abs(second[:NUM_BYZANTINE] - sent['messages'][1][:NUM_BYZANTINE]).max() > 0.01
   np.testing.assert_array_equal(second[HONEST], sent['messages'][1][HONEST])
+
+
+def test_attack_is_on_in_every_third_round_until_it_ends():
+  schedule = attack_schedule.AttackSchedule(start_round=1, stop_round=6, every=3)
+  attacked = run(wrap(schedule=schedule), num_rounds=8)
+  honest = run(honest_work(), num_rounds=8)
+  differ = [bool((one != other).any()) for one, other in zip(attacked, honest, strict=True)]
+  assert differ == [False, True, False, False, True, False, False, False]
 
 
 def test_no_byzantine_client_changes_nothing(sent):
@@ -118,7 +127,7 @@ def test_clean_work_is_demanded_exactly_when_it_is_needed(knowledge, clean):
       honest_work(),
       attack=inner_product_manipulation.build_inner_product_manipulation(epsilon=1.0),
       knowledge=knowledge,
-      start_round=0,
+      schedule=ALWAYS,
       seed=1,
       clean_work=honest_work(0.0) if clean else None,
     )

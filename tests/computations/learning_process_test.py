@@ -5,6 +5,7 @@ import pytest
 
 from computations import learning_process
 from tff_robust import config
+from tff_robust.attacks import attack_schedule
 from tff_robust.program import certificates, cohorts, history
 from tff_robust.testing import toy_problems
 
@@ -176,7 +177,7 @@ def test_certificate_says_in_every_round_whether_krum_selects_an_attacker():
     _, metrics = train(chosen, 12, problem, num_byzantine=2)
     cohort = cohorts.Cohort(np.arange(8), np.arange(8) < 2)
     for found in metrics:
-      cells = history.round_cells(found, cohort, attack_begun=True, certificate=certificate)
+      cells = history.round_cells(found, cohort, attack_is_on=True, certificate=certificate)
       outcomes.append((cells['predicted_selected'], cells['selected_byzantine_share']))
       if knowledge == 'honest_messages' and cells['predicted_selected']:
         assert cells['breaking_epsilon_exact'] > epsilon
@@ -211,7 +212,11 @@ def test_preaggregators_come_before_the_rule():
 def test_attack_starts_at_the_given_round():
   problem = toy_problems.blobs(num_clients=8, examples_per_client=12, spread=1.5)
   _, metrics = train(
-    experiment(num_byzantine=2, epsilon=0.3), 4, problem, num_byzantine=2, attack_start_round=2
+    experiment(num_byzantine=2, epsilon=0.3),
+    4,
+    problem,
+    num_byzantine=2,
+    schedule=attack_schedule.AttackSchedule(start_round=2),
   )
   cosines = [float(m['aggregator']['observer']['cosine_to_honest_mean']) for m in metrics]
   assert min(cosines[:2]) > 0

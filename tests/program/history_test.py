@@ -32,7 +32,7 @@ def selecting(*selected):
 
 
 def test_cells_hold_means_counts_and_measurements():
-  cells = history.round_cells(metrics(), COHORT, attack_begun=True)
+  cells = history.round_cells(metrics(), COHORT, attack_is_on=True)
   assert cells['train_loss'] == 1.5
   assert cells['num_examples'] == 20
   assert cells['num_byzantine'] == 2
@@ -45,14 +45,14 @@ def test_cells_hold_means_counts_and_measurements():
 
 
 def test_selected_share_counts_byzantine_clients_among_those_selected():
-  cells = history.round_cells(selecting(True, True, False, False), COHORT, attack_begun=True)
+  cells = history.round_cells(selecting(True, True, False, False), COHORT, attack_is_on=True)
   assert cells['selected_client_ids'] == '2;3'
   assert cells['selected_byzantine_share'] == 0.5
   assert cells['score_gap'] == 0.5
 
 
 def test_a_byzantine_client_selected_before_the_attack_does_not_count():
-  cells = history.round_cells(selecting(False, True, False, False), COHORT, attack_begun=False)
+  cells = history.round_cells(selecting(False, True, False, False), COHORT, attack_is_on=False)
   assert cells['selected_client_ids'] == '3'
   assert cells['selected_byzantine_share'] == 0
   assert cells['attack_active'] == 0
@@ -60,11 +60,11 @@ def test_a_byzantine_client_selected_before_the_attack_does_not_count():
 
 def test_no_attack_is_active_in_a_cohort_without_byzantine_clients():
   honest = cohorts.Cohort(COHORT.client_ids, np.zeros(4, bool))
-  assert history.round_cells(metrics(), honest, attack_begun=True)['attack_active'] == 0
+  assert history.round_cells(metrics(), honest, attack_is_on=True)['attack_active'] == 0
 
 
 def test_a_rejected_round_that_selects_nobody_leaves_the_share_blank():
-  cells = history.round_cells(selecting(False, False, False, False), COHORT, attack_begun=True)
+  cells = history.round_cells(selecting(False, False, False, False), COHORT, attack_is_on=True)
   assert cells['selected_client_ids'] == ''
   assert 'selected_byzantine_share' not in cells
 

@@ -3,6 +3,7 @@ import struct
 
 import pytest
 
+from tff_robust.attacks import attack_schedule
 from tff_robust.program import history, plots
 
 
@@ -31,7 +32,7 @@ def drawn(monkeypatch, tmp_path, found, **changes):
   arguments = {
     'title': 'digits, krum',
     'num_classes': 10,
-    'attack_start_round': 1,
+    'attack': attack_schedule.AttackSchedule(1),
     'byzantine_clients': [4],
   }
   path = plots.draw(found, tmp_path, **{**arguments, **changes})
@@ -56,8 +57,19 @@ def test_every_axis_is_labelled_and_carries_the_start_of_the_attack(monkeypatch,
   assert figure.axes[-1].get_xlabel() == 'round'
 
 
+def test_end_and_period_of_an_attack_are_told(monkeypatch, tmp_path):
+  attack = attack_schedule.AttackSchedule(1, 2, every=3)
+  figure, _ = drawn(monkeypatch, tmp_path, rows(), attack=attack)
+  assert [text.get_text() for text in figure.axes[0].texts] == [
+    'attack begins, one round in 3',
+    'ends',
+  ]
+  for axes in figure.axes:
+    assert any(list(line.get_xdata()) == [2, 2] for line in axes.lines)
+
+
 def test_rules_that_select_nobody_have_no_panel_of_selected_clients(monkeypatch, tmp_path):
-  figure, _ = drawn(monkeypatch, tmp_path, rows(selects=False), attack_start_round=None)
+  figure, _ = drawn(monkeypatch, tmp_path, rows(selects=False), attack=None)
   assert len(figure.axes) == 4
   assert not any('selected' in axes.get_ylabel() for axes in figure.axes)
 

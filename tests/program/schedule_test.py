@@ -1,6 +1,7 @@
 import pytest
 
 from tff_robust import config
+from tff_robust.attacks import attack_schedule
 from tff_robust.program import schedule
 
 
@@ -14,8 +15,10 @@ def experiment(*, attack=None, clients=25, cohort=25, **training):
   )
 
 
-def attack(start, unit='round'):
-  return config.AttackConfig(attack='sign_flip', num_byzantine=1, start=start, start_unit=unit)
+def attack(start, unit='round', **changes):
+  return config.AttackConfig(
+    attack='sign_flip', num_byzantine=1, start=start, start_unit=unit, **changes
+  )
 
 
 def test_fed_sgd_passes_over_the_data_in_as_many_rounds_as_cohort_batches_fit():
@@ -59,3 +62,27 @@ def test_refuses_an_attack_that_never_begins():
   with pytest.raises(ValueError, match='lies beyond the last round'):
     schedule.build_schedule(late, [500] * 25)
   schedule.check_rounds(experiment(attack=attack(49)))
+
+
+def test_stop_is_in_the_unit_of_start_and_the_period_in_rounds():
+  chosen = experiment(
+    attack=attack(1, 'server_epoch', stop=2.5, every=3), algorithm='fed_sgd', num_rounds=900
+  )
+  plan = schedule.build_schedule(chosen, [2000] * 25)
+  assert plan.attack == attack_schedule.AttackSchedule(200, 500, 3)
+  assert plan.attack_stop_round == 500
+  assert [r for r in range(900) if plan.attack_is_active(r)] == list(range(200, 500, 3))
+
+
+def test_an_end_beyond_the_run_is_never_reached():
+  plan = schedule.build_schedule(experiment(attack=attack(10, stop=51)), [500] * 25)
+  assert plan.attack_stop_round is None
+  assert plan.attack_is_active(49)
+  without = schedule.build_schedule(experiment(), [500] * 25)
+  assert not without.attack_is_active(49)
+
+
+def test_refuses_an_attack_that_ends_in_the_round_in_which_it_begins():
+  chosen = experiment(attack=attack(0.001, 'server_epoch', stop=0.002), algorithm='fed_sgd')
+  with pytest.raises(ValueError, match=r'attack_stop=0.002 .*no round to attack'):
+    schedule.build_schedule(chosen, [2000] * 25)

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from tff_robust.attacks import attack_schedule
 from tff_robust.privacy import privacy_statement
 from tff_robust.program import history, schedule, summary
 
-PLAN = schedule.Schedule(6, 1.0, 3)
+PLAN = schedule.Schedule(6, 1.0, attack_schedule.AttackSchedule(3))
 
 
 def statement(epsilon=2.5, reason=None):
@@ -41,12 +42,12 @@ def rows(*, selects=True):
   return found
 
 
-def summarize(found=None, *, status='completed', rounds=6, privacy=None):
+def summarize(found=None, *, status='completed', rounds=6, privacy=None, plan=PLAN):
   return summary.summarize(
     rows() if found is None else found,
     status=status,
     rounds=rounds,
-    plan=PLAN,
+    plan=plan,
     privacy=privacy or statement(),
     folder='runs/x',
   )
@@ -57,6 +58,16 @@ def test_accuracy_before_the_attack_is_that_of_the_model_that_entered_it():
   assert found.accuracy_before_attack == 0.8
   assert found.final_accuracy == 0.1
   assert found.best_accuracy == 0.8
+
+
+def test_accuracy_after_an_attack_that_ends_is_told():
+  plan = schedule.Schedule(6, 1.0, attack_schedule.AttackSchedule(3, 5))
+  found = summarize(plan=plan)
+  assert found.accuracy_after_attack == 0.3
+  (told,) = [line for line in found.table().splitlines() if 'after the attack (round 5)' in line]
+  assert told.endswith('0.300')
+  assert summarize().accuracy_after_attack is None
+  assert 'after the attack' not in summarize().table()
 
 
 def test_share_of_attacked_rounds_counts_rounds_with_any_byzantine_selected():

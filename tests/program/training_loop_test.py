@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from tff_robust.attacks import attack_schedule
 from tff_robust.program import (
   checkpoints,
   cohorts,
@@ -23,6 +24,9 @@ from tff_robust.program import (
 )
 
 SAMPLER = cohorts.CohortSampler(seed=1, num_clients=10, clients_per_round=5, num_byzantine=2)
+
+
+FROM_FIVE = attack_schedule.AttackSchedule(5)
 
 
 class FakeProcess:
@@ -88,12 +92,12 @@ def evaluate(weights):
   }
 
 
-def run(folder, process=None, *, num_rounds=8, attack_start_round=5, every=3):
+def run(folder, process=None, *, num_rounds=8, attack=FROM_FIVE, every=3):
   folder = pathlib.Path(folder)
   process = process or FakeProcess()
   loop = training_loop.TrainingLoop(
     process=process,
-    plan=schedule.Schedule(num_rounds, 2.0, attack_start_round),
+    plan=schedule.Schedule(num_rounds, 2.0, attack),
     cohort_of=SAMPLER.cohort,
     client_value=lambda client_id, is_byzantine: (client_id, is_byzantine),
     evaluate=evaluate,
@@ -142,6 +146,13 @@ def test_a_whole_run_is_told_row_by_row(tmp_path):
   assert result.rows[4]['train_loss'] == 2.0
   assert result.rows[8]['train_loss'] is None
   assert tuple(result.rows[0]) == history.COLUMNS
+
+
+def test_an_attack_that_pauses_and_ends_is_told(tmp_path):
+  result = run(tmp_path, attack=attack_schedule.AttackSchedule(1, 5, every=2))
+  assert [row['attack_active'] for row in result.rows[:8]] == [0, 1, 0, 1, 0, 0, 0, 0]
+  evaluated = [row['round'] for row in result.rows if row['test_loss'] is not None]
+  assert evaluated == [0, 1, 3, 5, 6, 8]
 
 
 def test_two_runs_have_the_same_history(tmp_path):

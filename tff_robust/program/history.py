@@ -60,12 +60,12 @@ def round_cells(
   metrics: Mapping[str, Any],
   cohort: cohorts.Cohort,
   *,
-  attack_begun: bool,
+  attack_is_on: bool,
   certificate: certificates.KrumCertificate | None = None,
 ) -> Row:
   """Returns what the metrics of a learning process say about a round.
 
-  `attack_active` is 1 when the attack has begun and the cohort holds a Byzantine client.
+  `attack_active` is 1 when the attack is on and the cohort holds a Byzantine client.
   `selected_byzantine_share` is the share of the selected clients that were Byzantine
   in a round with an active attack, 0 in a round without one, and blank for rules
   that select nobody. `train_loss` is the mean over the examples of honest clients.
@@ -74,14 +74,14 @@ def round_cells(
     metrics: Metrics of the process: `client_work` with `loss_sum` and `num_examples`, and
       `aggregator` with what the `rule` and the `observer` measured.
     cohort: Who took part.
-    attack_begun: Whether this round is not before the attack's start.
+    attack_is_on: Whether the attack is on in this round.
     certificate: What tells when Krum selects the attackers, where it applies. Then the
       observer must have measured `gram`.
   """
   work, rule = metrics['client_work'], metrics['aggregator']['rule']
   observed = metrics['aggregator']['observer']
   num_examples = float(work['num_examples'])
-  active = attack_begun and bool(cohort.is_byzantine.any())
+  active = attack_is_on and bool(cohort.is_byzantine.any())
   cells: Row = {
     'train_loss': float(work['loss_sum']) / num_examples if num_examples else None,
     'num_examples': int(num_examples),

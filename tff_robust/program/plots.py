@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib import figure as figures
 from matplotlib import ticker
 
+from tff_robust.attacks import attack_schedule
 from tff_robust.program import certificates, history
 
 FILE_NAME = 'curves.png'
@@ -132,13 +133,24 @@ def _draw_breaking_epsilon(
   axes.legend(loc='best', fontsize=8, frameon=False, ncols=4)
 
 
+def _attack_marks(attack: attack_schedule.AttackSchedule | None) -> list[tuple[int, str]]:
+  """Returns where to draw a line, and what to write there."""
+  if attack is None:
+    return []
+  period = '' if attack.every == 1 else f', one round in {attack.every}'
+  marks = [(attack.start_round, f'attack begins{period}')]
+  if attack.stop_round is not None:
+    marks.append((attack.stop_round, 'ends'))
+  return marks
+
+
 def draw(
   rows: Sequence[history.Row],
   folder: str | os.PathLike[str],
   *,
   title: str,
   num_classes: int,
-  attack_start_round: int | None,
+  attack: attack_schedule.AttackSchedule | None,
   byzantine_clients: Collection[int],
   attack_epsilon: float | None = None,
 ) -> pathlib.Path:
@@ -151,7 +163,7 @@ def draw(
     folder: The folder of the run.
     title: What the run was.
     num_classes: Classes of the data set, for the level of chance.
-    attack_start_round: The first attacked round, or None.
+    attack: In which rounds the attack was on, or None.
     byzantine_clients: The ids of the clients that the adversary controls.
     attack_epsilon: The factor of inner product manipulation in use, if it is.
   """
@@ -174,12 +186,12 @@ def draw(
     panel(axes)
     axes.spines[['top', 'right']].set_visible(False)
     axes.yaxis.label.set_fontsize(9)
-    if attack_start_round is not None:
-      axes.axvline(attack_start_round, color=_RED, linewidth=1.2, linestyle='-.')
-  if attack_start_round is not None:
+    for round_number, _ in _attack_marks(attack):
+      axes.axvline(round_number, color=_RED, linewidth=1.2, linestyle='-.')
+  for round_number, words in _attack_marks(attack):
     all_axes[0].annotate(
-      'attack begins',
-      (attack_start_round, 1.0),
+      words,
+      (round_number, 1.0),
       xytext=(4, 2),
       textcoords='offset points',
       color=_RED,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tff_robust import config
+from tff_robust.attacks import attack_schedule
 
 _ROUNDING = 1e-9  # A whole number of rounds must not become one more by a rounding error.
 
@@ -21,12 +22,27 @@ class Schedule(NamedTuple):
   Attributes:
     num_rounds: Rounds of the run.
     rounds_per_server_epoch: Rounds in one pass over the training set.
-    attack_start_round: The first attacked round, or None without an attack.
+    attack: In which rounds the attack is on, or None without an attack.
   """
 
   num_rounds: int
   rounds_per_server_epoch: float
-  attack_start_round: int | None
+  attack: attack_schedule.AttackSchedule | None
+
+  @property
+  def attack_start_round(self) -> int | None:
+    """The first attacked round, or None without an attack."""
+    return None if self.attack is None else self.attack.start_round
+
+  @property
+  def attack_stop_round(self) -> int | None:
+    """The first round after the attack if the run reaches it, else None."""
+    stop = None if self.attack is None else self.attack.stop_round
+    return None if stop is None or stop > self.num_rounds else stop
+
+  def attack_is_active(self, round_number: int) -> bool:
+    """Tells whether the attack is on in a round, given somebody to carry it out."""
+    return self.attack is not None and bool(self.attack.is_active(round_number))
 
   def server_epoch(self, round_number: int) -> float:
     """Returns the passes over the training set made before a round."""
@@ -73,10 +89,17 @@ def build_schedule(experiment: config.ExperimentConfig, client_sizes: Sequence[i
   num_rounds = training.num_rounds
   if num_rounds is None:
     num_rounds = max(1, _whole_rounds((training.num_server_epochs or 0) * rounds_per_server_epoch))
-  start = None
+  attacked = None
   attack = experiment.attack
   if attack.attack != config.NO_ATTACK:
     unit = 1.0 if attack.start_unit == 'round' else rounds_per_server_epoch
     start = _whole_rounds(attack.start * unit)
     _check_attack_begins(attack, start, num_rounds)
-  return Schedule(num_rounds, rounds_per_server_epoch, start)
+    stop = None if attack.stop is None else _whole_rounds(attack.stop * unit)
+    if stop is not None and stop <= start:
+      raise ValueError(
+        f'attack_stop={attack.stop:g} ({attack.start_unit}) leaves no round to attack: it comes'
+        f' down to round {stop} and the attack begins in round {start}; end it later.'
+      )
+    attacked = attack_schedule.AttackSchedule(start, stop, attack.every)
+  return Schedule(num_rounds, rounds_per_server_epoch, attacked)

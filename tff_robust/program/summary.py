@@ -26,6 +26,8 @@ class Summary:
     attack_start_round: The first attacked round, or None.
     accuracy_before_attack: Test accuracy of the model that entered the first attacked
       round; None without an attack or when it had not begun.
+    attack_stop_round: The first round after the attack, or None for an attack without an end.
+    accuracy_after_attack: Test accuracy of the model that entered that round; None likewise.
     final_accuracy: Test accuracy of the last model that was evaluated.
     best_accuracy: The best test accuracy of the run, a look at the test set that no
       deployment has.
@@ -47,6 +49,8 @@ class Summary:
   num_rounds: int
   attack_start_round: int | None
   accuracy_before_attack: float | None
+  attack_stop_round: int | None
+  accuracy_after_attack: float | None
   final_accuracy: float | None
   best_accuracy: float | None
   attacked_rounds: int
@@ -84,6 +88,13 @@ class Summary:
         (
           f'Test accuracy before the attack (round {self.attack_start_round})',
           _number(self.accuracy_before_attack),
+        )
+      )
+    if self.attack_stop_round is not None:
+      rows.append(
+        (
+          f'Test accuracy after the attack (round {self.attack_stop_round})',
+          _number(self.accuracy_after_attack),
         )
       )
     rows.append(('Test accuracy at the end', _number(self.final_accuracy)))
@@ -135,6 +146,12 @@ def _floats(rows: Sequence[history.Row], name: str) -> list[float]:
   return [float(cell) for row in rows if (cell := row[name]) is not None]
 
 
+def _accuracy_entering(rows: Sequence[history.Row], round_number: int | None) -> float | None:
+  """Returns the test accuracy of the model that entered a round, None if there is none."""
+  found = _floats([row for row in rows if row[history.ROUND] == round_number], 'test_accuracy')
+  return found[0] if found else None
+
+
 def _agreements(attacked: Sequence[history.Row]) -> list[bool]:
   """Returns for each round with a prediction and a selection whether they agree."""
   pairs = [(row[certificates.PREDICTED], row['selected_byzantine_share']) for row in attacked]
@@ -164,9 +181,7 @@ def summarize(
     privacy: The statement for the rounds that were done.
     folder: The folder of the run.
   """
-  start = plan.attack_start_round
-  at_start = [row for row in rows if row[history.ROUND] == start]
-  before = _floats(at_start, 'test_accuracy')
+  start, stop = plan.attack_start_round, plan.attack_stop_round
   accuracies = _floats(rows, 'test_accuracy')
   attacked = [row for row in rows if row['attack_active']]
   shares = _floats(attacked, 'selected_byzantine_share')
@@ -178,7 +193,9 @@ def summarize(
     rounds=rounds,
     num_rounds=plan.num_rounds,
     attack_start_round=start,
-    accuracy_before_attack=before[0] if before else None,
+    accuracy_before_attack=_accuracy_entering(rows, start),
+    attack_stop_round=stop,
+    accuracy_after_attack=_accuracy_entering(rows, stop),
     final_accuracy=accuracies[-1] if accuracies else None,
     best_accuracy=max(accuracies, default=None),
     attacked_rounds=len(attacked),

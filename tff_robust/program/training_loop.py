@@ -55,8 +55,8 @@ class TrainingLoop:
     client_value: Client id and whether it is Byzantine, to the client's value in the process.
     evaluate: Weights of the model to the evaluation columns of a history row.
     saved: Where checkpoints are.
-    evaluate_every: Rounds between evaluations. The model that enters the first attacked
-      round and the final model are evaluated in any case.
+    evaluate_every: Rounds between evaluations. The models that enter the first attacked
+      round and the first one after the attack, and the final model, are evaluated in any case.
     checkpoint_every: Rounds between checkpoints.
     certificate: What tells when Krum selects the attackers, where it applies.
   """
@@ -118,7 +118,8 @@ class TrainingLoop:
     return Outcome(COMPLETED if finite else DIVERGED, rounds, state)
 
   def _is_evaluated(self, rounds: int) -> bool:
-    return rounds % self.evaluate_every == 0 or rounds == self.plan.attack_start_round
+    of_attack = (self.plan.attack_start_round, self.plan.attack_stop_round)
+    return rounds % self.evaluate_every == 0 or rounds in of_attack
 
   def _round(
     self, rounds: int, state: Any, row: history.Row
@@ -129,10 +130,13 @@ class TrainingLoop:
     begin = time.monotonic()
     output = self.process.next(state, [self.client_value(*member) for member in members])
     row['round_seconds'] = round(time.monotonic() - begin, 4)
-    start = self.plan.attack_start_round
-    begun = start is not None and rounds >= start
     row.update(
-      history.round_cells(output.metrics, cohort, attack_begun=begun, certificate=self.certificate)
+      history.round_cells(
+        output.metrics,
+        cohort,
+        attack_is_on=self.plan.attack_is_active(rounds),
+        certificate=self.certificate,
+      )
     )
     return output
 

@@ -1,0 +1,92 @@
+"""The decisions about the adversary of one run; free of TensorFlow."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from tff_robust import checks, registry
+from tff_robust.attacks import knowledge as views
+
+NO_ATTACK = 'none'
+PLACEMENTS = ('cohort', 'population')
+START_UNITS = ('round', 'server_epoch')
+KNOWLEDGE = views.ALL
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+  """Who lies, how, and what the liars know.
+
+  Attributes:
+    attack: A name in `registry.ATTACKS`, or 'none'.
+    options: Every option that the attack reads, completed with its defaults.
+    num_byzantine: Byzantine clients: of each cohort (`placement='cohort'`) or of the
+      population (`placement='population'`).
+    placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
+      compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
+      draws cohorts regardless of it.
+    knowledge: What the adversary sees, one of `KNOWLEDGE`; left out, the first view
+      with which the attack makes sense.
+    start: When the attack begins, counted from 0 in `start_unit`.
+    stop: When it ends, in the same unit, or None for never; the round at `stop` is honest.
+    start_unit: 'round' or 'server_epoch' (one pass over the training set).
+    every: The attack is on in every so many-th round from its first one.
+    byzantine_dp_noise: Whether Byzantine clients add the DP noise of an honest message to
+      what they send.
+  """
+
+  attack: str = NO_ATTACK
+  options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
+  num_byzantine: int = 0
+  placement: str = 'cohort'
+  knowledge: str | None = None
+  start: float = 0
+  stop: float | None = None
+  start_unit: str = 'round'
+  every: int = 1
+  byzantine_dp_noise: bool = False
+
+  def __post_init__(self) -> None:
+    checks.known_name('byzantine_placement', self.placement, PLACEMENTS)
+    checks.known_name('attack_start_unit', self.start_unit, START_UNITS)
+    checks.at_least('num_byzantine', self.num_byzantine, 0)
+    self._check_times()
+    if self.attack == NO_ATTACK:
+      unread = {
+        'num_byzantine': self.num_byzantine or None,
+        'byzantine_dp_noise': self.byzantine_dp_noise or None,
+        'attack_start': self.start or None,
+        'attack_stop': self.stop,
+        'attack_every': None if self.every == 1 else self.every,
+        'attack_knowledge': self.knowledge,
+      }
+      given = [*self.options, *(name for name, value in unread.items() if value is not None)]
+      checks.no_unread_options('attack', self.attack, given, ())
+    else:
+      checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
+      options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
+      object.__setattr__(self, 'options', options)
+      allowed = registry.ATTACKS[self.attack].knowledge
+      knowledge = allowed[0] if self.knowledge is None else self.knowledge
+      checks.known_name('attack_knowledge', knowledge, KNOWLEDGE)
+      if knowledge not in allowed:
+        raise ValueError(
+          f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which'
+          f' allows: {", ".join(allowed)}.'
+        )
+      object.__setattr__(self, 'knowledge', knowledge)
+
+  def _check_times(self) -> None:
+    """Checks when the attack is on, as far as that needs no data."""
+    checks.nonnegative('attack_start', self.start)
+    checks.at_least('attack_every', self.every, 1)
+    for name, value in (('attack_start', self.start), ('attack_stop', self.stop)):
+      if self.start_unit == 'round' and value is not None and value != int(value):
+        raise ValueError(
+          f'{name}={value} must be a whole number of rounds; for fractions take'
+          " attack_start_unit='server_epoch'."
+        )
+    if self.stop is not None and not self.stop > self.start:
+      raise ValueError(
+        f'attack_stop={self.stop} must come after attack_start={self.start}; leave it out for an'
+        ' attack without an end.'
+      )
