@@ -78,6 +78,10 @@ class Contender:
     """Drops a prepared work."""
     self._ask({'forget': key})
 
+  def trim(self) -> None:
+    """Makes the process give back memory that is free; not those that it started."""
+    self._ask({'trim': True})
+
   def cpu_seconds(self) -> float | None:
     """Returns the processor time so far, of the process and its descendants."""
     return processes.cpu_seconds(self._pid())

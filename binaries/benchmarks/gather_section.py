@@ -28,7 +28,8 @@ def gather(options: sections.Options) -> sections.Section:
       ]
       if position == 0:
         entries.append(race.Entry(f'native {size}', contenders.native, ours))
-      timings = race.run(entries, repetitions=options.repetitions if position == 0 else options.few)
+      repetitions = options.repetitions if position == 0 else options.few
+      timings = race.run(entries, repetitions=repetitions, with_memory=True)
     section.timings += timings
     section.contenders = contenders.facts()
     section.aims.append(

@@ -34,7 +34,7 @@ class Timing:
     first_seconds: Of the call before the repetitions, which traces and compiles.
     build_seconds: Of making data and computation.
     figure: Norm of the result of the first call: equal for equal results.
-    peak_bytes: Most memory during a repetition beyond what was occupied before it.
+    peak_bytes: Most memory during one more call, beyond what was occupied before it.
     error: Why there are no figures, else empty.
   """
 
@@ -62,12 +62,13 @@ class Timing:
     return {**dataclasses.asdict(self), 'median': self.median, 'median_cpu': self.median_cpu}
 
 
-def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
+def run(entries: Sequence[Entry], *, repetitions: int, with_memory: bool = False) -> list[Timing]:
   """Prepares all entries, then times them in turn; a failure is noted and the rest goes on.
 
   Args:
     entries: What is compared.
     repetitions: How often each is done after its first call.
+    with_memory: Whether each is done once more to see the memory that it takes.
   """
   timings = [Timing(name=entry.name) for entry in entries]
   for entry, timing in zip(entries, timings, strict=True):
@@ -79,11 +80,12 @@ def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
     timing.first_seconds = answer['first_seconds']
     timing.build_seconds = answer['build_seconds']
     timing.figure = answer['figure']
-  for _ in range(repetitions):
+  measures = [_time] * repetitions + [_see_memory] * with_memory
+  for measure in measures:
     for entry, timing in zip(entries, timings, strict=True):
       if not timing.error:
         try:
-          _repeat(entry, timing)
+          measure(entry, timing)
         except contender_lib.ContenderError as error:
           timing.error = str(error)
   for entry, timing in zip(entries, timings, strict=True):
@@ -92,13 +94,21 @@ def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
   return timings
 
 
-def _repeat(entry: Entry, timing: Timing) -> None:
+def _time(entry: Entry, timing: Timing) -> None:
+  before = entry.contender.cpu_seconds()
+  timing.seconds.append(entry.contender.run(entry.name))
+  after = entry.contender.cpu_seconds()
+  if before is not None and after is not None:
+    timing.cpu_seconds.append(after - before)
+
+
+def _see_memory(entry: Entry, timing: Timing) -> None:
   contender = entry.contender
+  # What earlier calls left to the allocator would hide what this one needs.
+  contender.trim()
   contender.reset_peak()
-  cpu, memory = contender.cpu_seconds(), contender.resident_bytes()
-  timing.seconds.append(contender.run(entry.name))
-  cpu_after, peak = contender.cpu_seconds(), contender.peak_bytes()
-  if cpu is not None and cpu_after is not None:
-    timing.cpu_seconds.append(cpu_after - cpu)
-  if memory is not None and peak is not None:
-    timing.peak_bytes = max(timing.peak_bytes or 0, peak - memory)
+  before = contender.resident_bytes()
+  contender.run(entry.name)
+  peak = contender.peak_bytes()
+  if before is not None and peak is not None:
+    timing.peak_bytes = peak - before

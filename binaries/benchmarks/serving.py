@@ -5,6 +5,7 @@ Only the standard library is imported here, so that a Python without TensorFlow 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -17,12 +18,13 @@ BuildWork = Callable[[dict[str, Any]], Callable[[], float]]
 
 
 def serve(build: BuildWork, *, describe: Callable[[], dict[str, Any]]) -> None:
-  """Answers `prepare`, `run` and `forget` until standard input ends.
+  """Answers `prepare`, `run`, `forget` and `trim` until standard input ends.
 
   * `{"prepare": key, "work": {...}}` builds a work, does it once and answers with seconds
     and the figure of the result;
   * `{"run": key, "times": k}` does it k times and answers with all seconds together;
-  * `{"forget": key}` drops it.
+  * `{"forget": key}` drops it;
+  * `{"trim": true}` gives memory that is free back to the system.
 
   Whatever else is written to standard output goes to standard error.
 
@@ -66,7 +68,17 @@ def _answer(
   if 'forget' in request:
     works.pop(request['forget'], None)
     return {}
+  if 'trim' in request:
+    _trim()
+    return {}
   run = works[request['run']]
   for _ in range(request['times']):
     run()
   return {'seconds': time.perf_counter() - start}
+
+
+def _trim() -> None:
+  """Gives back free memory where the C library can (glibc)."""
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+  if trim is not None:
+    trim(0)
