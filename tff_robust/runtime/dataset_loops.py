@@ -7,6 +7,7 @@ TensorFlow places it. `tff.learning` uses ReduceDataset unless told otherwise.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -80,44 +81,29 @@ def _trace_loop(
     element_types: What an element consists of.
     argument_types: What the step needs besides.
   """
-  elements = {
-    'output_types': element_types,
-    'output_shapes': [tf.TensorShape(None)] * len(element_types),
-  }
+  num_state = len(state_specs)
   state_types = [spec.dtype for spec in state_specs]
+  element_spec = tuple([tf.TensorSpec(None, dtype) for dtype in element_types])
 
-  def loop(dataset: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
-    initial, arguments = list(rest[: len(state_specs)]), list(rest[len(state_specs) :])
-    with tf.device(_HOST):
-      iterator = tf.raw_ops.AnonymousIteratorV3(**elements)
-      ready = tf.raw_ops.MakeIterator(dataset=dataset, iterator=iterator)
-
-    def body(_: tf.Tensor, *state: tf.Tensor) -> list[tf.Tensor]:
-      with tf.device(_HOST), tf.control_dependencies([ready]):
-        element = tf.raw_ops.IteratorGetNextAsOptional(iterator=iterator, **elements)
-        found = tf.raw_ops.OptionalHasValue(optional=element)
-
-      def step_on() -> list[tf.Tensor]:
-        with tf.device(_HOST):
-          values = tf.raw_ops.OptionalGetValue(optional=element, **elements)
-        following = tf.raw_ops.StatefulPartitionedCall(
-          args=[*state, *values, *arguments], Tout=state_types, f=step
-        )
-        pairs = zip(following, state_specs, strict=True)
-        return [tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs]
-
-      return [found, *tf.cond(found, step_on, lambda: [tf.identity(leaf) for leaf in state])]
-
-    return tf.while_loop(
-      lambda found, *_: found,
-      body,
-      [tf.constant(True), *initial],
-      shape_invariants=[tf.TensorShape([]), *[spec.shape for spec in state_specs]],
-    )[1:]
+  def loop(dataset: tf.Tensor, *rest: tf.Tensor) -> Any:
+    state, arguments = rest[:num_state], rest[num_state:]
+    # AutoGraph's loop over an iterator keeps the iterator and what it yields on the host,
+    # and places the step on the device.
+    for element in iter(tf.data.experimental.from_variant(dataset, element_spec)):
+      result = tf.raw_ops.StatefulPartitionedCall(
+        args=[*state, *element, *arguments], Tout=state_types, f=step
+      )
+      state = _with_shapes(result, state_specs)
+    return state
 
   signature = [
     tf.TensorSpec([], tf.variant),
     *state_specs,
     *[tf.TensorSpec(None, dtype) for dtype in argument_types],
   ]
-  return tf.function(loop, autograph=False, input_signature=signature).get_concrete_function()
+  return tf.function(loop, input_signature=signature).get_concrete_function()
+
+
+def _with_shapes(tensors: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec]) -> Any:
+  pairs = zip(tensors, specs, strict=True)
+  return tuple([tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs])

@@ -1,0 +1,81 @@
+"""A reduction over a dataset is the same as a loop over its elements, and prepared once."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust.runtime import dataset_loops, graph_rewrite
+
+PAIRS = tff.SequenceType((np.int32, tff.TensorType(np.float32, [None])))
+
+
+def _graph(computation):
+  proto = computation.to_building_block().proto.tensorflow
+  return tf.compat.v1.GraphDef.FromString(proto.graph_def.value), proto
+
+
+def _operations(graph_def):
+  nodes = [graph_def.node, *[function.node_def for function in graph_def.library.function]]
+  return [node.op for part in nodes for node in part]
+
+
+def _run(graph_def, proto, dataset):
+  graph_rewrite.rename_functions(graph_def)  # As the traced loops are gone by now.
+  feed = proto.parameter.sequence.variant_tensor_name
+  fetches = [element.tensor.tensor_name for element in proto.result.struct.element]
+
+  @tf.function
+  def call(variant):
+    return tf.graph_util.import_graph_def(
+      graph_def, input_map={feed: variant}, return_elements=fetches
+    )
+
+  return [x.numpy() for x in call(tf.data.experimental.to_variant(dataset))]
+
+
+def _reduce(sequence):
+  return sequence.reduce(
+    (tf.constant(100), tf.zeros([])),
+    lambda state, pair: (state[0] + pair[0], state[1] + tf.reduce_sum(pair[1])),
+  )
+
+
+@pytest.mark.parametrize('wrap', [lambda f: f, tf.function], ids=['in the graph', 'in a function'])
+@pytest.mark.parametrize('num_batches', [0, 1, 3])
+def test_loop_gives_what_the_reduction_gives(wrap, num_batches):
+  graph_def, proto = _graph(tff.tensorflow.computation(wrap(_reduce), PAIRS))
+  assert _operations(graph_def).count('ReduceDataset') == 1
+  dataset_loops.rewrite_reductions(graph_def)
+  assert 'ReduceDataset' not in _operations(graph_def)
+  dataset = tf.data.Dataset.from_tensor_slices(
+    (tf.range(num_batches), tf.ones([num_batches, 4]))
+  )  # fmt: skip
+  count, total = _run(graph_def, proto, dataset)
+  assert count == 100 + sum(range(num_batches))
+  assert total == 4.0 * num_batches
+
+
+def test_nested_reductions_are_rewritten():
+  def nested(sequence):
+    return sequence.reduce(
+      (tf.constant(0), tf.zeros([])),
+      lambda state, pair: (
+        state[0] + tf.data.Dataset.range(3).reduce(pair[0], lambda x, _: x + 1),
+        state[1] + tf.reduce_sum(pair[1]),
+      ),
+    )
+
+  graph_def, proto = _graph(tff.tensorflow.computation(nested, PAIRS))
+  assert _operations(graph_def).count('ReduceDataset') == 2
+  dataset_loops.rewrite_reductions(graph_def)
+  assert 'ReduceDataset' not in _operations(graph_def)
+  dataset = tf.data.Dataset.from_tensor_slices((tf.constant([10, 20]), tf.ones([2, 1])))
+  assert _run(graph_def, proto, dataset) == [36, 2.0]
+
+
+def test_graph_without_reductions_is_left_alone():
+  graph_def, _ = _graph(tff.tensorflow.computation(lambda x: x + 1, np.int32))
+  before = graph_def.SerializeToString(deterministic=True)
+  dataset_loops.rewrite_reductions(graph_def)
+  assert graph_def.SerializeToString(deterministic=True) == before
