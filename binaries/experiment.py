@@ -166,7 +166,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   dataset = load.load_dataset(experiment.data.dataset, data_dir=experiment.data.data_dir)
   runtime = contexts.install_context(options.runtime, device=options.device)
 
-  from binaries import federated_data
+  from binaries import attacked_data, federated_data
   from computations import client_values, learning_process, models
   from tff_robust.program import certificates, checkpoints, training_loop
   from tff_robust.runtime import resident
@@ -181,11 +181,12 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     input_mean=data.channel_mean,
     input_std=data.channel_std,
   )
-  source, client_value = None, data.clients.client_value
+  holders = attacked_data.build_holders(experiment, data, sampler)
+  source = None
   if options.runtime == 'accelerated':
     # In this process the examples can stay on the device; a round then moves indices only.
-    x, y = map(resident.ResidentArray, data.clients.all_arrays)
-    source, client_value = client_values.IndexSource(x, y), data.clients.client_indices_value
+    x, y = map(resident.ResidentArray, holders.honest.all_arrays)
+    source = client_values.IndexSource(x, y)
   process = learning_process.build_learning_process(
     experiment, model=model, schedule=plan.attack, source=source
   )
@@ -196,8 +197,8 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     process=process,
     plan=plan,
     cohort_of=sampler.cohort,
-    client_value=client_value,
-    evaluate=_evaluate(model, data),
+    client_value=holders.value_of(by_index=source is not None),
+    evaluate=_evaluate(model, data, attacked_data.triggered_test(experiment, data)),
     saved=checkpoints.Checkpoints(folder / 'checkpoints'),
     evaluate_every=options.rounds_between_evaluations(plan.num_rounds),
     checkpoint_every=options.checkpoint_every,
@@ -215,17 +216,16 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   )
 
 
-def _evaluate(model: Any, data: Any) -> Callable[[Any], dict[str, float]]:
+def _evaluate(model: Any, data: Any, triggered: Any) -> Callable[[Any], dict[str, float]]:
   """Returns a function from weights to the evaluation columns of a history row."""
   import tensorflow as tf
 
   from computations import evaluation
 
   evaluate = evaluation.build_evaluate(model)
-  splits = {
-    name: [tf.constant(part) for part in split]
-    for name, split in (('validation', data.validation), ('test', data.test))
-  }
+  parts = {'validation': data.validation, 'test': data.test}
+  splits = {name: [tf.constant(part) for part in split] for name, split in parts.items()}
+  stamped = None if triggered is None else [tf.constant(part) for part in triggered]
 
   def evaluate_splits(weights: Any) -> dict[str, float]:
     cells = {}
@@ -233,6 +233,8 @@ def _evaluate(model: Any, data: Any) -> Callable[[Any], dict[str, float]]:
       found = evaluate(weights, x, y)
       cells[f'{name}_accuracy'] = found['accuracy']
       cells[f'{name}_loss'] = found['loss']
+    if stamped is not None:
+      cells['attack_success_rate'] = evaluate(weights, *stamped)['accuracy']
     return cells
 
   return evaluate_splits

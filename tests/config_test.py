@@ -107,6 +107,19 @@ def test_defaults_depend_on_the_algorithm():
       lambda: config.AttackConfig(attack='sign_flip', every=0, num_byzantine=1),
       ['attack_every=0', 'at least 1'],
     ),
+    (
+      lambda: config.AttackConfig(attack='label_flip', knowledge='own_clean', num_byzantine=1),
+      ['attack_knowledge=own_clean', 'no effect', 'label_flip'],
+    ),
+    (
+      lambda: config.AttackConfig(attack='label_flip', byzantine_dp_noise=True, num_byzantine=1),
+      ['byzantine_dp_noise=True', 'no effect', 'label_flip'],
+    ),
+    (lambda: config.AttackConfig(attack='backdoor'), ['backdoor', 'needs attack_target_class']),
+    (
+      lambda: config.AttackConfig(attack='label_flip', options={'attack_class_map': '1-7'}),
+      ["attack_class_map='1-7'", '1:7,7:1'],
+    ),
     (lambda: config.AttackConfig(stop=4), ['attack_stop', 'no effect', "'none'"]),
     (lambda: config.AttackConfig(every=2), ['attack_every', 'no effect', "'none'"]),
     (

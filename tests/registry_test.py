@@ -16,6 +16,7 @@ EXAMPLES = {
   'attack_epsilon': 0.1,
   'attack_scale': 2.0,
   'attack_warmup_rounds': 3,
+  'attack_target_class': 1,
 }
 NUM_CLIENTS = 11
 
@@ -66,7 +67,24 @@ def test_every_preaggregator_is_built_from_its_row_and_its_rows_are_counted(name
   assert np.shape(weights) == (expected,)
 
 
-@pytest.mark.parametrize('name', registry.ATTACKS)
+BY_DATA = [name for name, entry in registry.ATTACKS.items() if entry.by_data]
+BY_MESSAGES = [name for name in registry.ATTACKS if name not in BY_DATA]
+
+
+@pytest.mark.parametrize('name', BY_DATA)
+def test_every_attack_by_data_is_built_from_its_row_and_changes_examples(name):
+  options = options_of('attack', registry.ATTACKS, name)
+  transform = registry.build(registry.ATTACKS, name, options, num_classes=4)
+  x = np.zeros((8, 5, 5, 1), np.uint8)
+  y = np.arange(8, dtype=np.int32) % 4
+  poisoned_x, poisoned_y = transform(x, y)
+  assert np.shape(poisoned_x) == x.shape
+  assert np.shape(poisoned_y) == y.shape
+  assert (np.asarray(poisoned_y) != y).any()
+  assert registry.ATTACKS[name].knowledge == ()
+
+
+@pytest.mark.parametrize('name', BY_MESSAGES)
 def test_every_attack_is_built_from_its_row_and_answers_in_each_of_its_views(name):
   options = options_of('attack', registry.ATTACKS, name)
   rule = registry.build(registry.AGGREGATORS, 'krum', {'max_byzantine': 2})

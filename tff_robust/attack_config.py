@@ -25,7 +25,7 @@ class AttackConfig:
       compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
       draws cohorts regardless of it.
     knowledge: What the adversary sees, one of `KNOWLEDGE`; left out, the first view
-      with which the attack makes sense.
+      with which the attack makes sense. None for attacks by data, which see no message.
     start: When the attack begins, counted from 0 in `start_unit`.
     stop: When it ends, in the same unit, or None for never; the round at `stop` is honest.
     start_unit: 'round' or 'server_epoch' (one pass over the training set).
@@ -65,7 +65,11 @@ class AttackConfig:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
       object.__setattr__(self, 'options', options)
-      allowed = registry.ATTACKS[self.attack].knowledge
+      entry = registry.ATTACKS[self.attack]
+      if entry.by_data:
+        self._check_by_data()
+        return
+      allowed = entry.knowledge
       knowledge = allowed[0] if self.knowledge is None else self.knowledge
       checks.known_name('attack_knowledge', knowledge, KNOWLEDGE)
       if knowledge not in allowed:
@@ -74,6 +78,19 @@ class AttackConfig:
           f' allows: {", ".join(allowed)}.'
         )
       object.__setattr__(self, 'knowledge', knowledge)
+
+  def _check_by_data(self) -> None:
+    """Checks what has no effect on clients that train honestly, if on poisoned data."""
+    given = {
+      'attack_knowledge': self.knowledge,
+      'byzantine_dp_noise': self.byzantine_dp_noise or None,
+    }
+    for name, value in given.items():
+      if value is not None:
+        raise ValueError(
+          f'{name}={value} has no effect with attack {self.attack!r}, whose clients train on'
+          ' poisoned data as honest clients do on theirs; leave it out.'
+        )
 
   def _check_times(self) -> None:
     """Checks when the attack is on, as far as that needs no data."""

@@ -10,95 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tff_robust import checks
+from tff_robust import options as option_table
+from tff_robust.attacks import class_maps
 from tff_robust.attacks import knowledge as views
 
-OptionValue = int | float | str
-
-
-class Option(NamedTuple):
-  """An option of rules or attacks, which is also the command-line flag of that name.
-
-  Attributes:
-    kind: int, float or str.
-    help: One line for `--help`, in words.
-    check: Called with the option's name and value; raises ValueError.
-  """
-
-  kind: type
-  help: str
-  check: Callable[[str, Any], None]
-
-
-def _at_least(minimum: float) -> Callable[[str, Any], None]:
-  return lambda name, value: checks.at_least(name, value, minimum)
-
-
-def _one_of(*names: str) -> Callable[[str, Any], None]:
-  def check(name: str, value: Any) -> None:
-    checks.known_name(name, value, names)
-
-  return check
-
-
-OPTIONS: Mapping[str, Option] = {
-  'max_byzantine': Option(
-    int, 'Byzantine clients a round that the rule is declared to tolerate (f).', _at_least(0)
-  ),
-  'num_selected': Option(int, 'Rows that Multi-Krum averages (m).', _at_least(1)),
-  'clip_radius': Option(
-    float, 'Distance from the last aggregate at which centred clipping clips.', checks.positive
-  ),
-  'num_iterations': Option(int, 'Iterations of the rule in a round.', _at_least(1)),
-  'num_coordinates': Option(int, 'Coordinates that a filter draws at random.', _at_least(1)),
-  'filter_factor': Option(
-    float, 'Rows that a filter drops, in units of max_byzantine.', checks.positive
-  ),
-  'smoothing': Option(float, 'Smallest distance in the weights of Weiszfeld.', checks.positive),
-  'tolerance': Option(float, 'Relative step at which an iteration ends.', checks.nonnegative),
-  'max_iterations': Option(int, 'Iterations after which it ends in any case.', _at_least(1)),
-  'bucket_size': Option(int, 'Rows that bucketing averages into one.', _at_least(1)),
-  'max_norm': Option(float, 'Norm to which static clipping clips.', checks.positive),
-  'attack_epsilon': Option(
-    float, 'Factor of the manipulation: send -factor * mean.', checks.nonnegative
-  ),
-  'attack_scale': Option(
-    float, 'Factor by which attackers scale their update.', checks.nonnegative
-  ),
-  'attack_deviations': Option(
-    float, 'Standard deviations by which attackers leave the mean.', checks.finite
-  ),
-  'attack_direction': Option(
-    str,
-    'Along which attackers leave the mean: unit (against it), deviation or sign.',
-    _one_of('unit', 'deviation', 'sign'),
-  ),
-  'attack_safety': Option(
-    float,
-    'Share of the exact breaking point that adaptive attackers dare to use.',
-    checks.in_open_unit_interval,
-  ),
-  'attack_factor': Option(
-    float, 'How far beyond the extreme honest values attackers draw theirs.', _at_least(1)
-  ),
-  'attack_noise_stddev': Option(
-    float,
-    'Standard deviation of each coordinate of the noise that attackers send.',
-    checks.nonnegative,
-  ),
-  'attack_shared_noise': Option(
-    float, 'Share of their noise energy that colluders draw in common.', checks.in_unit_interval
-  ),
-  'attack_l2_norm_bound': Option(
-    float, 'Largest norm of a row that attackers send.', checks.positive
-  ),
-  'attack_delay': Option(int, 'Rounds after which attackers replay a message.', _at_least(1)),
-  'attack_warmup_rounds': Option(
-    int, 'Rounds from the first in which attackers only learn whom to mimic.', _at_least(1)
-  ),
-  'attack_evaluations': Option(
-    int, "Trials of the attackers' line search against the live rule.", _at_least(1)
-  ),
-}
+OptionValue = option_table.OptionValue
+OPTIONS = option_table.OPTIONS
 
 
 class Entry(NamedTuple):
@@ -113,6 +30,9 @@ class Entry(NamedTuple):
     rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
+    by_data: For attacks: whether compromised clients train honestly on poisoned data. Then the
+      builder also takes `num_classes` and returns a transform `(x, y) -> (x, y)`, and there is
+      no view to choose.
   """
 
   target: str
@@ -122,6 +42,7 @@ class Entry(NamedTuple):
   rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows
   knowledge: tuple[str, ...] = ()
   takes_rule: bool = False
+  by_data: bool = False
 
 
 _F = {'max_byzantine': 'max_byzantine'}
@@ -233,6 +154,10 @@ def _attack(
   return Entry(target, reads, defaults, knowledge=knowledge, takes_rule=takes_rule)
 
 
+def _data_attack(name: str, reads: Mapping[str, str], **defaults: OptionValue | None) -> Entry:
+  return Entry(f'tff_robust.attacks.{name}:build_{name}', reads, defaults, by_data=True)
+
+
 _EPSILON = {'attack_epsilon': 'epsilon'}
 _DIRECTION = {'attack_direction': 'direction'}
 _SEARCH = {'attack_evaluations': 'num_evaluations'}
@@ -296,6 +221,21 @@ ATTACKS: Mapping[str, Entry] = {
     _OWN,
     attack_l2_norm_bound=None,
   ),
+  'label_flip': _data_attack(
+    'label_flip', {'attack_class_map': 'class_map'}, attack_class_map=class_maps.REVERSE
+  ),
+  'backdoor': _data_attack(
+    'backdoor',
+    {
+      'attack_target_class': 'target_class',
+      'attack_poisoned_fraction': 'poisoned_fraction',
+      'attack_trigger_size': 'trigger_size',
+      'attack_trigger_value': 'trigger_value',
+    },
+    attack_poisoned_fraction=0.5,
+    attack_trigger_size=3,
+    attack_trigger_value=255.0,
+  ),
 }
 
 
@@ -343,6 +283,7 @@ def build(
   options: Mapping[str, OptionValue | None],
   *,
   rule: Any = None,
+  num_classes: int | None = None,
 ) -> Any:
   """Imports the builder of `name` and calls it with its options bound.
 
@@ -351,9 +292,11 @@ def build(
     name: A name in the table.
     options: Every option that the entry reads, as from `complete_options`.
     rule: The live `AggregationRule`, for attacks that search against it.
+    num_classes: Classes of the data set, for attacks by data.
 
   Returns:
-    What the builder returns: an `AggregationRule`, a `PreAggregator` or an `Attack`.
+    What the builder returns: an `AggregationRule`, a `PreAggregator`, an `Attack`, or for an
+    attack by data a transform `(x, y) -> (x, y)`.
   """
   entry = table[name]
   module_name, function_name = entry.target.split(':')
@@ -361,4 +304,6 @@ def build(
   arguments: dict[str, Any] = {entry.reads[option]: options[option] for option in entry.reads}
   if entry.takes_rule:
     arguments['rule'] = rule
+  if entry.by_data:
+    arguments['num_classes'] = num_classes
   return builder(**arguments)

@@ -60,7 +60,7 @@ EPOCHS = {
   'max_norm': 2.25,
   'bucket_size': 3,
 }
-TEXTS = {'attack_direction': ('sign',)}
+TEXTS = {'attack_direction': ('sign',), 'attack_class_map': ('1:7,7:1',)}
 RUNS = (AVERAGING, PRIVATE, EPOCHS)
 
 

@@ -68,6 +68,20 @@ def test_end_and_period_of_an_attack_are_told(monkeypatch, tmp_path):
     assert any(list(line.get_xdata()) == [2, 2] for line in axes.lines)
 
 
+def test_success_of_a_backdoor_is_a_line_beside_the_accuracy(monkeypatch, tmp_path):
+  found = rows()
+  found[2]['attack_success_rate'] = 0.75
+  figure, _ = drawn(monkeypatch, tmp_path, found)
+  (line,) = [line for line in figure.axes[0].lines if line.get_label() == 'backdoor']
+  assert list(line.get_xdata()) == [2]
+  assert list(line.get_ydata()) == [0.75]
+
+
+def test_no_backdoor_has_no_line(monkeypatch, tmp_path):
+  figure, _ = drawn(monkeypatch, tmp_path, rows())
+  assert 'backdoor' not in [line.get_label() for line in figure.axes[0].lines]
+
+
 def test_rules_that_select_nobody_have_no_panel_of_selected_clients(monkeypatch, tmp_path):
   figure, _ = drawn(monkeypatch, tmp_path, rows(selects=False), attack=None)
   assert len(figure.axes) == 4

@@ -70,6 +70,16 @@ def test_accuracy_after_an_attack_that_ends_is_told():
   assert 'after the attack' not in summarize().table()
 
 
+def test_success_of_a_backdoor_is_that_of_the_last_model():
+  found = rows()
+  found[2]['attack_success_rate'], found[6]['attack_success_rate'] = 0.9, 0.625
+  assert summarize(found).attack_success_rate == 0.625
+  (told,) = [line for line in summarize(found).table().splitlines() if 'success' in line]
+  assert told.endswith('0.625')
+  assert summarize().attack_success_rate is None
+  assert 'success' not in summarize().table()
+
+
 def test_share_of_attacked_rounds_counts_rounds_with_any_byzantine_selected():
   found = summarize()
   assert found.attacked_rounds == 3

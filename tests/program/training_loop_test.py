@@ -99,7 +99,7 @@ def run(folder, process=None, *, num_rounds=8, attack=FROM_FIVE, every=3):
     process=process,
     plan=schedule.Schedule(num_rounds, 2.0, attack),
     cohort_of=SAMPLER.cohort,
-    client_value=lambda client_id, is_byzantine: (client_id, is_byzantine),
+    client_value=lambda client_id, is_byzantine, attack_is_on: (client_id, attack_is_on),
     evaluate=evaluate,
     saved=checkpoints.Checkpoints(folder / 'checkpoints', keep=2),
     evaluate_every=every,
@@ -153,6 +153,18 @@ def test_an_attack_that_pauses_and_ends_is_told(tmp_path):
   assert [row['attack_active'] for row in result.rows[:8]] == [0, 1, 0, 1, 0, 0, 0, 0]
   evaluated = [row['round'] for row in result.rows if row['test_loss'] is not None]
   assert evaluated == [0, 1, 3, 5, 6, 8]
+
+
+def test_clients_are_asked_for_their_values_with_the_state_of_the_attack(tmp_path):
+  process = FakeProcess()
+  states = []
+  following = process.next
+  process.next = lambda state, data: (
+    states.append({on for _, on in data}),
+    following(state, data),
+  )[1]
+  run(tmp_path, process, attack=attack_schedule.AttackSchedule(1, 5, every=2))
+  assert states == [{False}, {True}, {False}, {True}, {False}, {False}, {False}, {False}]
 
 
 def test_two_runs_have_the_same_history(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tff_robust import checks
+from tff_robust.attacks import class_maps
 
 
 def reversed_classes(num_classes: int) -> tuple[int, ...]:
@@ -39,18 +40,21 @@ def label_flip(labels: Any, *, class_map: Sequence[int]) -> tf.Tensor:
 
 
 def build_label_flip(
-  *, num_classes: int, class_map: Sequence[int] | None = None
+  *, num_classes: int, class_map: Sequence[int] | str | None = None
 ) -> Callable[[Any, Any], tuple[Any, tf.Tensor]]:
   """Returns the transform `(x, y) -> (x, flipped y)` of a compromised client's data.
 
   Args:
     num_classes: Number of classes.
-    class_map: The new label of every class; by default the classes in reverse order.
+    class_map: The new label of every class, as a sequence or as text (see
+      `class_maps.from_text`); by default the classes in reverse order.
 
   Raises:
     ValueError: If the map does not give every class a class, or changes none.
   """
   checks.at_least('num_classes', num_classes, 2)
+  if isinstance(class_map, str):
+    class_map = class_maps.from_text(class_map, num_classes=num_classes)
   chosen = reversed_classes(num_classes) if class_map is None else tuple(class_map)
   if len(chosen) != num_classes or not all(0 <= label < num_classes for label in chosen):
     raise ValueError(

@@ -80,6 +80,10 @@ class FederatedDataset:
     indices = self._partition[self._checked(client_id)]
     return self._x[indices], self._y[indices].astype(np.int32)
 
+  def client_rows(self, client_id: int) -> np.ndarray:
+    """Returns where one client's examples are in `all_arrays`, int64 [m]."""
+    return self._partition[self._checked(client_id)].copy()
+
   def client_examples(self, client_id: int) -> tf.data.Dataset:
     """Returns one client's unbatched `<x=uint8[H,W,C],y=int32>` in a fixed order, cached."""
     if client_id not in self._examples:

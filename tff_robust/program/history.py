@@ -26,6 +26,7 @@ COLUMNS = (
   'validation_loss',
   'test_accuracy',
   'test_loss',
+  'attack_success_rate',
   'num_byzantine',
   'attack_active',
   'selected_client_ids',

@@ -34,10 +34,13 @@ def _draw_accuracy(axes: Any, rows: Sequence[history.Row], num_classes: int) -> 
     ('validation_accuracy', 'validation', {'color': _DARK, 'linewidth': 1.0, 'linestyle': '--'}),
   ):
     axes.plot(*_curve(rows, name), label=label, **style)
+  if any(row['attack_success_rate'] is not None for row in rows):
+    rounds, values = _curve(rows, 'attack_success_rate')
+    axes.plot(rounds, values, label='backdoor', color=_RED, linewidth=1.4, linestyle=(0, (5, 1)))
   axes.axhline(1 / num_classes, color=_GREY, linewidth=1, linestyle=':', label='chance')
   axes.set_ylim(0, 1)
   axes.set_ylabel('accuracy\n(share of examples)')
-  axes.legend(loc='best', fontsize=8, frameon=False, ncols=3)
+  axes.legend(loc='best', fontsize=8, frameon=False, ncols=4)
 
 
 def _draw_loss(axes: Any, rows: Sequence[history.Row], num_classes: int) -> None:

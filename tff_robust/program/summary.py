@@ -29,6 +29,8 @@ class Summary:
     attack_stop_round: The first round after the attack, or None for an attack without an end.
     accuracy_after_attack: Test accuracy of the model that entered that round; None likewise.
     final_accuracy: Test accuracy of the last model that was evaluated.
+    attack_success_rate: Share of test images of other classes that the last model evaluated
+      takes for the target of a backdoor, once they bear its trigger; None without a backdoor.
     best_accuracy: The best test accuracy of the run, a look at the test set that no
       deployment has.
     attacked_rounds: Rounds in which the attack was active.
@@ -52,6 +54,7 @@ class Summary:
   attack_stop_round: int | None
   accuracy_after_attack: float | None
   final_accuracy: float | None
+  attack_success_rate: float | None
   best_accuracy: float | None
   attacked_rounds: int
   attacked_rounds_with_byzantine_selected: int | None
@@ -98,6 +101,8 @@ class Summary:
         )
       )
     rows.append(('Test accuracy at the end', _number(self.final_accuracy)))
+    if self.attack_success_rate is not None:
+      rows.append(('Attack success rate at the end', _number(self.attack_success_rate)))
     if self.selected_share is not None:
       rows.append(
         (
@@ -183,6 +188,7 @@ def summarize(
   """
   start, stop = plan.attack_start_round, plan.attack_stop_round
   accuracies = _floats(rows, 'test_accuracy')
+  successes = _floats(rows, 'attack_success_rate')
   attacked = [row for row in rows if row['attack_active']]
   shares = _floats(attacked, 'selected_byzantine_share')
   selects = bool(_floats(rows, 'selected_byzantine_share'))
@@ -197,6 +203,7 @@ def summarize(
     attack_stop_round=stop,
     accuracy_after_attack=_accuracy_entering(rows, stop),
     final_accuracy=accuracies[-1] if accuracies else None,
+    attack_success_rate=successes[-1] if successes else None,
     best_accuracy=max(accuracies, default=None),
     attacked_rounds=len(attacked),
     attacked_rounds_with_byzantine_selected=sum(s > 0 for s in shares) if selects else None,

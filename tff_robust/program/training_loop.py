@@ -52,7 +52,8 @@ class TrainingLoop:
     process: The learning process.
     plan: Lengths of the run in rounds.
     cohort_of: Round to cohort.
-    client_value: Client id and whether it is Byzantine, to the client's value in the process.
+    client_value: Client id, whether it is Byzantine, and whether the attack is on in the
+      round, to the client's value in the process.
     evaluate: Weights of the model to the evaluation columns of a history row.
     saved: Where checkpoints are.
     evaluate_every: Rounds between evaluations. The models that enter the first attacked
@@ -64,7 +65,7 @@ class TrainingLoop:
   process: tff.learning.templates.LearningProcess
   plan: schedule.Schedule
   cohort_of: Callable[[int], cohorts.Cohort]
-  client_value: Callable[[int, bool], Any]
+  client_value: Callable[[int, bool, bool], Any]
   evaluate: Callable[[Any], Mapping[str, history.Cell]]
   saved: checkpoints.Checkpoints
   evaluate_every: int
@@ -126,15 +127,17 @@ class TrainingLoop:
   ) -> tff.learning.templates.LearningProcessOutput:
     """Runs one round and fills its row."""
     cohort = self.cohort_of(rounds)
+    attack_is_on = self.plan.attack_is_active(rounds)
     members = zip(cohort.client_ids.tolist(), cohort.is_byzantine.tolist(), strict=True)
     begin = time.monotonic()
-    output = self.process.next(state, [self.client_value(*member) for member in members])
+    values = [self.client_value(*member, attack_is_on) for member in members]
+    output = self.process.next(state, values)
     row['round_seconds'] = round(time.monotonic() - begin, 4)
     row.update(
       history.round_cells(
         output.metrics,
         cohort,
-        attack_is_on=self.plan.attack_is_active(rounds),
+        attack_is_on=attack_is_on,
         certificate=self.certificate,
       )
     )

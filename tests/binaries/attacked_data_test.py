@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from binaries import attacked_data, federated_data
+from tff_robust import config
+from tff_robust.data import load
+from tff_robust.program import cohorts
+
+
+def prepare(attack='backdoor', **options):
+  experiment = config.ExperimentConfig(
+    seed=2,
+    data=config.DataConfig(num_clients=5),
+    training=config.TrainingConfig(num_rounds=2, clients_per_round=5),
+    attack=config.AttackConfig(attack=attack, options=options, num_byzantine=2 * bool(options)),
+  )
+  data = federated_data.deal(load.load_dataset('digits'), experiment.data, seed=2)
+  return experiment, data, cohorts.build_sampler(experiment)
+
+
+def labels(value):
+  return [int(example['y']) for example in value['examples'].as_numpy_iterator()]
+
+
+@pytest.mark.parametrize('by_index', [False, True])
+def test_labels_are_flipped_for_compromised_clients_while_the_attack_is_on(by_index):
+  experiment, data, sampler = prepare('label_flip', attack_class_map='1:7,7:1')
+  holders = attacked_data.build_holders(experiment, data, sampler)
+  value_of = holders.value_of(by_index=by_index)
+
+  def labels_of(*asked):
+    value = value_of(*asked)
+    if not by_index:
+      return labels(value)
+    return holders.honest.all_arrays[1][list(value['examples'].as_numpy_iterator())].tolist()
+
+  liar = int(sampler.byzantine_clients()[0])
+  honest = next(client for client in range(5) if client not in sampler.byzantine_clients())
+  truth = data.clients.client_arrays(liar)[1].tolist()
+  assert labels_of(liar, True, False) == truth
+  assert labels_of(liar, True, True) == [{1: 7, 7: 1}.get(y, y) for y in truth]
+  assert truth.count(1) > 0
+  assert labels_of(honest, False, True) == data.clients.client_arrays(honest)[1].tolist()
+
+
+def test_triggered_test_images_are_those_of_other_classes_and_asked_to_be_the_target():
+  experiment, data, _ = prepare('backdoor', attack_target_class=3, attack_trigger_size=2)
+  x, y = attacked_data.triggered_test(experiment, data)
+  kept = data.test[1] != 3
+  assert set(y.tolist()) == {3}
+  assert len(y) == kept.sum() < len(kept)
+  assert (x[:, -2:, -2:] == 255).all()
+  np.testing.assert_array_equal(x[:, :-2], data.test[0][kept][:, :-2])
+
+
+def test_attacks_by_messages_leave_the_data_alone():
+  experiment, data, sampler = prepare('sign_flip', attack_scale=2.0)
+  holders = attacked_data.build_holders(experiment, data, sampler)
+  assert holders == (data.clients, data.clients)
+  assert attacked_data.triggered_test(experiment, data) is None
+
+
+def test_a_target_that_is_no_class_is_refused():
+  with pytest.raises(ValueError, match='target_class=10 must lie between 0 and 9'):
+    attacked_data.build_holders(*prepare('backdoor', attack_target_class=10))
