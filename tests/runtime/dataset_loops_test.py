@@ -25,12 +25,11 @@ def _run(graph_def, proto, dataset):
   feed = proto.parameter.sequence.variant_tensor_name
   fetches = [element.tensor.tensor_name for element in proto.result.struct.element]
 
-  @tf.function
-  def call(variant):
-    return tf.graph_util.import_graph_def(
-      graph_def, input_map={feed: variant}, return_elements=fetches
-    )
-
+  wrapped = tf.compat.v1.wrap_function(
+    lambda: tf.graph_util.import_graph_def(graph_def, name=''), []
+  )
+  tensor = wrapped.graph.get_tensor_by_name
+  call = wrapped.prune([tensor(feed)], [tensor(fetch) for fetch in fetches])
   return [x.numpy() for x in call(tf.data.experimental.to_variant(dataset))]
 
 
