@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from computations import layered_model
 from tff_robust import checks, seeds, signatures
 from tff_robust.factories import flat
-from tff_robust.privacy import dp_gradient
+from tff_robust.privacy import dp_gradient, layerwise_gradients, per_example_gradients
 
 Weights = Sequence[tf.Tensor]
 
@@ -122,7 +123,8 @@ def build_client_update(
   """Returns the function that one client runs in a round.
 
   Args:
-    model: The model; only its trainable weights are trained.
+    model: The model; only its trainable weights are trained. With a mechanism, a
+      `LayeredModel` has its gradients clipped layer by layer.
     training: The client's algorithm.
     mechanism: Clips and noises each step's gradient, or None to train without
       differential privacy. Its expected batch size must be `training.batch_size`.
@@ -144,6 +146,10 @@ def build_client_update(
   def loss(weights: Weights, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return model.loss(model.predict_on_batch((weights, ()), x, training=True), y)
 
+  record_loss: per_example_gradients.LossFn | layerwise_gradients.LayeredLoss = loss
+  if isinstance(model, layered_model.LayeredModel):
+    record_loss = layerwise_gradients.LayeredLoss(model.loss_sum)
+
   def plain_gradient(weights: Weights, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Any]:
     # An empty batch has no mean: its examples contribute nothing.
     count = tf.cast(tf.shape(x)[0], tf.float32)
@@ -164,7 +170,7 @@ def build_client_update(
   ) -> tuple[tf.Tensor, Any]:
     if mechanism is None:
       return plain_gradient(weights, x, y)
-    return mechanism.noised_gradient(loss, weights, x, y, seed)
+    return mechanism.noised_gradient(record_loss, weights, x, y, seed)
 
   def step_gradient(
     weights: Weights,

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from computations import architectures
+from computations import architectures, layered_model
 from tff_robust import checks, seeds
+from tff_robust.privacy import affine_layers
 
 _ACTIVATIONS = {'relu': tf.nn.relu, 'tanh': tf.nn.tanh}
 
@@ -24,7 +25,7 @@ def build_model(
   activation: str = 'relu',
   input_mean: Sequence[float] | np.ndarray | None = None,
   input_std: Sequence[float] | np.ndarray | None = None,
-) -> tff.learning.models.FunctionalModel:
+) -> layered_model.LayeredModel:
   """Returns a classifier that reads stored pixels and gives logits.
 
   Weights start Glorot uniform (X. Glorot and Y. Bengio, AISTATS 2010, equation 16,
@@ -53,7 +54,7 @@ def build_model(
     ValueError: If a name is unknown, batch normalisation is asked for, images are too small
       for the model, or a channel constant is unusable.
   """
-  layers = architectures.architecture(name)
+  architecture = architectures.architecture(name)
   checks.known_name('activation', activation, architectures.ACTIVATIONS)
   shapes = architectures.weight_shapes(name, input_shape=input_shape, num_classes=num_classes)
   mean = _per_channel('input_mean', input_mean, input_shape[-1], 0.0)
@@ -62,32 +63,29 @@ def build_model(
     raise ValueError(f'input_std={std.tolist()} must be above 0 in every channel.')
   activate = _ACTIVATIONS[activation]
 
-  @tf.function
-  def predict_on_batch(model_weights: Any, x: tf.Tensor, training: bool = True) -> tf.Tensor:
-    del training  # The same computation trains and evaluates.
-    remaining = iter(model_weights[0])
+  def predict(layers: affine_layers.Layers, weights: Any, x: tf.Tensor) -> tf.Tensor:
+    remaining = iter(weights)
     num_examples = tf.shape(x)[0]
     if not x.shape[0]:
       # A batch drawn at random may be empty, and the fused convolutions of TensorFlow on CPUs
       # fail on that: one blank image stands in and its logits are cut off.
       x = tf.pad(x, [[0, tf.cast(num_examples < 1, tf.int32)]] + [[0, 0]] * len(input_shape))
     hidden = (tf.cast(x, tf.float32) - mean) / std
-    for filters in layers.convolutions:
+    for filters in architecture.convolutions:
       if filters == architectures.POOL:
         hidden = tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding='VALID')
       else:
-        hidden = tf.nn.conv2d(hidden, next(remaining), strides=1, padding='SAME')
-        hidden = activate(tf.nn.bias_add(hidden, next(remaining)))
+        hidden = activate(layers.conv2d(hidden, next(remaining), next(remaining)))
     kernel = next(remaining)
     hidden = tf.reshape(hidden, [-1, kernel.shape[0]])
-    for _ in layers.dense:
-      hidden = activate(tf.nn.bias_add(tf.matmul(hidden, kernel), next(remaining)))
+    for _ in architecture.dense:
+      hidden = activate(layers.dense(hidden, kernel, next(remaining)))
       kernel = next(remaining)
-    return tf.nn.bias_add(tf.matmul(hidden, kernel), next(remaining))[:num_examples]
+    return layers.dense(hidden, kernel, next(remaining))[:num_examples]
 
-  return tff.learning.models.FunctionalModel(
-    initial_weights=(_initial_weights(shapes, seed), ()),
-    predict_on_batch_fn=predict_on_batch,
+  return layered_model.LayeredModel(
+    initial_weights=_initial_weights(shapes, seed),
+    predict_fn=predict,
     loss_fn=_mean_cross_entropy,
     input_spec=collections.OrderedDict(
       x=tf.TensorSpec([None, *input_shape], tf.uint8), y=tf.TensorSpec([None], tf.int32)

@@ -5,6 +5,11 @@ The map vectorizes an ordinary backward pass (`tf.vectorized_map` over
 rest, gives the same numbers in time and memory that grow with the square of the batch
 size for convolutions.
 
+This is the path for any model. Convolutions are its weak spot: TensorFlow computes their
+kernel gradients in a loop over the examples, and logs a warning. Models that apply their
+layers through `tff_robust.privacy.affine_layers` have a faster path of their own,
+`tff_robust.privacy.layerwise_gradients`.
+
 Batches may be empty, as Poisson samples can be. The results carry no privacy guarantee
 until they were clipped, summed and noised (`tff_robust.privacy.dp_gradient`).
 """
@@ -46,7 +51,7 @@ def per_example_gradients(
   x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
 
   def one_example(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Any]:
-    loss, gradient = _value_and_gradient(
+    loss, gradient = value_and_gradient(
       lambda: loss_fn(weights, row[0][tf.newaxis], row[1][tf.newaxis]), weights
     )
     return loss, gradient if transform is None else transform(gradient)
@@ -85,15 +90,20 @@ def summed_gradient(
     losses.append(every[:num_examples])
     return tf.reduce_sum(losses[0])
 
-  _, gradient = _value_and_gradient(total, weights)
+  _, gradient = value_and_gradient(total, weights)
   present = num_examples > 0
   return losses[0], tf.nest.map_structure(
     lambda part: tf.where(present, part, tf.zeros_like(part)), gradient
   )
 
 
-def _value_and_gradient(function: Callable[[], tf.Tensor], weights: Any) -> tuple[tf.Tensor, Any]:
-  """Returns the value of `function` and its gradient at `weights` as dense tensors."""
+def value_and_gradient(function: Callable[[], tf.Tensor], weights: Any) -> tuple[tf.Tensor, Any]:
+  """Returns the value of `function` and its gradient at `weights` as dense tensors.
+
+  Args:
+    function: Reads `weights` and returns a float tensor.
+    weights: Structure of float tensors. One that `function` does not read has gradient zero.
+  """
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(weights)
     value = function()
