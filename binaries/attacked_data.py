@@ -49,9 +49,10 @@ def build_holders(
   attack = experiment.attack.attack
   if attack == config.NO_ATTACK or not registry.ATTACKS[attack].by_data:
     return Holders(data.clients, data.clients)
-  transform = registry.build(
-    registry.ATTACKS, attack, experiment.attack.options, num_classes=data.num_classes
-  )
+  options = dict(experiment.attack.options)
+  if 'attack_trigger_value' in options:
+    options['attack_trigger_value'] = _trigger_value(experiment, data)
+  transform = registry.build(registry.ATTACKS, attack, options, num_classes=data.num_classes)
   compromised = sampler.byzantine_clients().tolist()
   return Holders(*poisoning.poison(data.clients, compromised, transform))
 
@@ -76,6 +77,14 @@ def triggered_test(
     *data.test,
     target_class=target,
     trigger_size=int(options['attack_trigger_size'] or 0),
-    trigger_value=float(options['attack_trigger_value'] or 0),
+    trigger_value=_trigger_value(experiment, data),
   )
   return x.numpy(), np.full(y.shape, target, np.int32)
+
+
+def _trigger_value(
+  experiment: config.ExperimentConfig, data: federated_data.FederatedData
+) -> float:
+  """Returns the value of a trigger's pixels: what was asked for, or the brightest there is."""
+  given = experiment.attack.options['attack_trigger_value']
+  return float(data.clients.all_arrays[0].max() if given is None else given)

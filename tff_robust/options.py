@@ -109,7 +109,9 @@ OPTIONS: Mapping[str, Option] = {
   ),
   'attack_trigger_size': Option(int, "Side of a backdoor's trigger in pixels.", _at_least(1)),
   'attack_trigger_value': Option(
-    float, "Value of the pixels of a backdoor's trigger, 255 for white.", _pixel_value
+    float,
+    "Value of the pixels of a backdoor's trigger; left out, the brightest of the data set.",
+    _pixel_value,
   ),
   'attack_delay': Option(int, 'Rounds after which attackers replay a message.', _at_least(1)),
   'attack_warmup_rounds': Option(

@@ -234,7 +234,7 @@ ATTACKS: Mapping[str, Entry] = {
     },
     attack_poisoned_fraction=0.5,
     attack_trigger_size=3,
-    attack_trigger_value=255.0,
+    attack_trigger_value=None,
   ),
 }
 

@@ -49,8 +49,19 @@ def test_triggered_test_images_are_those_of_other_classes_and_asked_to_be_the_ta
   kept = data.test[1] != 3
   assert set(y.tolist()) == {3}
   assert len(y) == kept.sum() < len(kept)
-  assert (x[:, -2:, -2:] == 255).all()
+  # The brightest pixel of the digits: 255 would be far off their scale.
+  assert (x[:, -2:, -2:] == 16).all()
   np.testing.assert_array_equal(x[:, :-2], data.test[0][kept][:, :-2])
+
+
+def test_compromised_clients_hold_the_trigger_that_is_tested():
+  experiment, data, sampler = prepare('backdoor', attack_target_class=3, attack_trigger_value=9.0)
+  liar = int(sampler.byzantine_clients()[0])
+  x, y = attacked_data.build_holders(experiment, data, sampler).attacking.client_arrays(liar)
+  stamped = (x[:, -3:, -3:] == 9).all(axis=(1, 2, 3))
+  assert abs(stamped.mean() - 0.5) < 0.01
+  assert set(y[stamped].tolist()) == {3}
+  assert (attacked_data.triggered_test(experiment, data)[0][:, -3:, -3:] == 9).all()
 
 
 def test_attacks_by_messages_leave_the_data_alone():

@@ -110,7 +110,7 @@ def build_backdoor(
   target_class: int,
   poisoned_fraction: float = 0.5,
   trigger_size: int = 3,
-  trigger_value: float = 255.0,
+  trigger_value: float | None = None,
 ) -> Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]:
   """Returns the transform `(x, y) -> (x, y)` of a compromised client's data.
 
@@ -119,7 +119,7 @@ def build_backdoor(
     target_class: The label of stamped examples.
     poisoned_fraction: Share of the client's examples that are stamped.
     trigger_size: Side of the trigger in pixels.
-    trigger_value: Value of the trigger's pixels; 255 is white in 8-bit images.
+    trigger_value: Value of the trigger's pixels; None for 255, white in 8-bit images.
 
   Raises:
     ValueError: If an option is out of range.
@@ -138,7 +138,7 @@ def build_backdoor(
       target_class=target_class,
       poisoned_fraction=poisoned_fraction,
       trigger_size=trigger_size,
-      trigger_value=trigger_value,
+      trigger_value=255.0 if trigger_value is None else trigger_value,
     )
 
   return transform
