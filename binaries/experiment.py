@@ -12,7 +12,7 @@ from binaries import privacy_report, run_flags
 from tff_robust import config
 from tff_robust.attacks import attack_schedule
 from tff_robust.data import load
-from tff_robust.program import cohorts, interruption, run_folder, schedule, summary
+from tff_robust.program import cohorts, guarantees, interruption, run_folder, schedule, summary
 from tff_robust.runtime import contexts
 
 
@@ -28,6 +28,7 @@ class Experiment:
     sampler: Who takes part when.
     data: Who holds what.
     loop: The training loop.
+    guarantees: What the rule promises.
     runtime: One line that says where the run runs.
   """
 
@@ -38,6 +39,7 @@ class Experiment:
   sampler: cohorts.CohortSampler
   data: Any
   loop: Any
+  guarantees: guarantees.Guarantees
   runtime: str
 
   def run(self) -> tuple[summary.Summary, int]:
@@ -66,6 +68,7 @@ class Experiment:
       status=outcome.status,
       rounds=outcome.rounds,
       plan=self.plan,
+      guarantees=self.guarantees,
       privacy=privacy_report.statement(
         self.experiment, self.sampler, self.data.clients.client_sizes.tolist(), outcome.rounds
       ),
@@ -98,6 +101,12 @@ class Experiment:
     from tff_robust.program import plots
 
     print(f'{_title(self.experiment)}\n{self.runtime}\nfolder {self.folder}', file=sys.stderr)
+    if self.guarantees.risk_per_round:
+      told = self.guarantees.max_byzantine
+      print(
+        f'Cohorts with more than {told} Byzantine clients: {self.guarantees.risk()}',
+        file=sys.stderr,
+      )
     resume = f'--resume --output_dir={self.folder}'
     try:
       found, exit_status = self.run()
@@ -155,6 +164,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   """
   _quiet()
   sampler = cohorts.build_sampler(experiment)
+  guarantees.check_cohort_risk(experiment)
   if options.resume and options.output_dir is not None:
     if run_folder.load(options.output_dir)[0] != experiment:
       raise ValueError(
@@ -212,6 +222,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     sampler=sampler,
     data=data,
     loop=loop,
+    guarantees=guarantees.build_guarantees(experiment, num_rounds=plan.num_rounds),
     runtime=runtime,
   )
 

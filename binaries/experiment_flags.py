@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from tff_robust import config, registry
-from tff_robust.program import cohorts, schedule
+from tff_robust.program import cohorts, guarantees, schedule
 
 _SECTIONS: Mapping[str, Any] = {
   'data': config.DataConfig,
@@ -147,6 +147,14 @@ SETTINGS: tuple[Setting, ...] = (
     'placement',
     'Whether --num_byzantine counts the Byzantine clients of each cohort or of the population.',
     config.PLACEMENTS,
+  ),
+  Setting(
+    'cohort_risk',
+    'attack',
+    'cohort_risk',
+    'What to do, with --byzantine_placement=population, about cohorts with more Byzantine clients'
+    ' than --max_byzantine.',
+    config.COHORT_RISKS,
   ),
   Setting('attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', config.KNOWLEDGE),
   Setting(
@@ -375,4 +383,5 @@ def check_agrees(
 def check_without_data(experiment: config.ExperimentConfig) -> None:
   """Raises ValueError for what does not fit in any data set; free of TensorFlow."""
   cohorts.build_sampler(experiment)
+  guarantees.check_cohort_risk(experiment)
   schedule.check_rounds(experiment)

@@ -120,6 +120,18 @@ def test_defaults_depend_on_the_algorithm():
       lambda: config.AttackConfig(attack='label_flip', options={'attack_class_map': '1-7'}),
       ["attack_class_map='1-7'", '1:7,7:1'],
     ),
+    (
+      lambda: config.AttackConfig(attack='sign_flip', cohort_risk='fail', num_byzantine=1),
+      ['cohort_risk=fail', 'no effect', "byzantine_placement='population'"],
+    ),
+    (
+      lambda: experiment(
+        attack=config.AttackConfig(
+          attack='sign_flip', num_byzantine=1, placement='population', cohort_risk='stratify'
+        )
+      ),
+      ['cohort_risk=stratify', 'no effect', "'mean'"],
+    ),
     (lambda: config.AttackConfig(stop=4), ['attack_stop', 'no effect', "'none'"]),
     (lambda: config.AttackConfig(every=2), ['attack_every', 'no effect', "'none'"]),
     (

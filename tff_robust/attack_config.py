@@ -8,6 +8,7 @@ from tff_robust.attacks import knowledge as views
 
 NO_ATTACK = 'none'
 PLACEMENTS = ('cohort', 'population')
+COHORT_RISKS = ('warn', 'fail', 'stratify')
 START_UNITS = ('round', 'server_epoch')
 KNOWLEDGE = views.ALL
 
@@ -24,6 +25,9 @@ class AttackConfig:
     placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
       compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
       draws cohorts regardless of it.
+    cohort_risk: What to do about cohorts that may hold more Byzantine clients than the rule is
+      told (`placement='population'` only): 'warn' of them, 'fail' before the run, or 'stratify'
+      the sampling so that there are none, which takes knowing who is Byzantine.
     knowledge: What the adversary sees, one of `KNOWLEDGE`; left out, the first view
       with which the attack makes sense. None for attacks by data, which see no message.
     start: When the attack begins, counted from 0 in `start_unit`.
@@ -38,6 +42,7 @@ class AttackConfig:
   options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
   num_byzantine: int = 0
   placement: str = 'cohort'
+  cohort_risk: str = 'warn'
   knowledge: str | None = None
   start: float = 0
   stop: float | None = None
@@ -48,6 +53,13 @@ class AttackConfig:
   def __post_init__(self) -> None:
     checks.known_name('byzantine_placement', self.placement, PLACEMENTS)
     checks.known_name('attack_start_unit', self.start_unit, START_UNITS)
+    checks.known_name('cohort_risk', self.cohort_risk, COHORT_RISKS)
+    if self.cohort_risk != 'warn' and self.placement != 'population':
+      raise ValueError(
+        f'cohort_risk={self.cohort_risk} has no effect with byzantine_placement='
+        f'{self.placement!r}, whose cohorts all hold num_byzantine Byzantine clients; leave it'
+        " out or take byzantine_placement='population'."
+      )
     checks.at_least('num_byzantine', self.num_byzantine, 0)
     self._check_times()
     if self.attack == NO_ATTACK:

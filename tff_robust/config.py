@@ -20,6 +20,7 @@ ALGORITHMS = ('fed_sgd', 'fed_avg')
 BATCH_SAMPLINGS = ('shuffle', 'poisson')
 NO_ATTACK = attack_config.NO_ATTACK
 PLACEMENTS = attack_config.PLACEMENTS
+COHORT_RISKS = attack_config.COHORT_RISKS
 START_UNITS = attack_config.START_UNITS
 KNOWLEDGE = attack_config.KNOWLEDGE
 CLIP_UNITS = mechanisms.CLIP_UNITS
@@ -280,6 +281,11 @@ class ExperimentConfig:
       raise ValueError(
         "privacy_amplification='poisson' needs batch_sampling='poisson', but batches are"
         ' shuffled; change one of the two.'
+      )
+    if self.attack.cohort_risk != 'warn' and 'max_byzantine' not in options:
+      raise ValueError(
+        f'cohort_risk={self.attack.cohort_risk} has no effect with aggregator'
+        f' {self.aggregation.aggregator!r}, which is told no max_byzantine; leave it out.'
       )
     if self.attack.byzantine_dp_noise and not self.privacy.noise_multiplier:
       raise ValueError(

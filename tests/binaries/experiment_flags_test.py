@@ -29,6 +29,7 @@ AVERAGING = {
   'attack_epsilon': 0.1,
   'num_byzantine': 3,
   'byzantine_placement': 'population',
+  'cohort_risk': 'stratify',
   'attack_knowledge': 'own_clean',
   'attack_start': 2.5,
   'attack_start_unit': 'server_epoch',

@@ -45,6 +45,19 @@ def test_population_placement_gives_the_hypergeometric_count():
   assert abs((counts == 0).mean() - 0.0347) < 0.017
 
 
+def test_limited_cohorts_are_uniform_among_those_within_the_limit():
+  chosen = sampler(placement='population', byzantine_limit=2)
+  drawn = [chosen.cohort(r) for r in range(2000)]
+  counts = np.array([cohort.is_byzantine.sum() for cohort in drawn])
+  assert counts.max() == 2
+  # Hypergeometric(100, 11, 25) below 3: 0.0347 : 0.1468 : 0.2655.
+  shares = np.array([(counts == count).mean() for count in range(3)])
+  np.testing.assert_allclose(shares, np.array([0.0347, 0.1468, 0.2655]) / 0.4470, atol=0.04)
+  assert {len(set(cohort.client_ids.tolist())) for cohort in drawn} == {25}
+  seen = np.concatenate([cohort.client_ids for cohort in drawn])
+  assert set(seen.tolist()) == set(range(100))
+
+
 def test_a_cohort_depends_on_seed_and_round_alone():
   backwards = [sampler().cohort(r).client_ids.tolist() for r in (9, 5, 3)]
   chosen = sampler()
@@ -86,6 +99,11 @@ def test_worst_off_honest_client_is_not_a_byzantine_one():
       {'num_byzantine': 100, 'placement': 'population'},
       ['num_byzantine=100', 'no honest client', 'num_clients=100'],
     ),
+    (
+      {'num_byzantine': 80, 'placement': 'population', 'byzantine_limit': 4},
+      ['clients_per_round=25', 'at most 4 Byzantine', '20 honest'],
+    ),
+    ({'byzantine_limit': 4}, ['byzantine_limit', 'no effect']),
     ({'placement': 'cohorts'}, ['placement', "Did you mean 'cohort'"]),
   ],
 )

@@ -4,9 +4,11 @@ import pytest
 
 from tff_robust.attacks import attack_schedule
 from tff_robust.privacy import privacy_statement
-from tff_robust.program import history, schedule, summary
+from tff_robust.program import guarantees, history, schedule, summary
 
 PLAN = schedule.Schedule(6, 1.0, attack_schedule.AttackSchedule(3))
+
+PROMISED = guarantees.Guarantees(kappa='No guarantee at f=11 of 25.', max_byzantine=11)
 
 
 def statement(epsilon=2.5, reason=None):
@@ -42,12 +44,15 @@ def rows(*, selects=True):
   return found
 
 
-def summarize(found=None, *, status='completed', rounds=6, privacy=None, plan=PLAN):
+def summarize(
+  found=None, *, status='completed', rounds=6, privacy=None, plan=PLAN, promised=PROMISED
+):
   return summary.summarize(
     rows() if found is None else found,
     status=status,
     rounds=rounds,
     plan=plan,
+    guarantees=promised,
     privacy=privacy or statement(),
     folder='runs/x',
   )
@@ -78,6 +83,28 @@ def test_success_of_a_backdoor_is_that_of_the_last_model():
   assert told.endswith('0.625')
   assert summarize().attack_success_rate is None
   assert 'success' not in summarize().table()
+
+
+def test_promise_of_the_rule_is_told_in_words():
+  (told,) = [line for line in summarize().table().splitlines() if line.startswith('Guarantee')]
+  assert told.endswith('No guarantee at f=11 of 25.')
+  assert summarize().to_json()['guarantees']['max_byzantine'] == 11
+
+
+def test_cohorts_with_too_many_byzantine_clients_are_expected_and_counted():
+  found = rows()
+  for row, count in zip(found[:6], (1, 4, 2, 5, 3, 0), strict=True):
+    row['num_byzantine'] = count
+  promised = guarantees.Guarantees(
+    kappa='k', max_byzantine=3, risk_per_round=0.25, risk_over_run=0.822
+  )
+  result = summarize(found, promised=promised)
+  assert result.excess_rounds == 2
+  text = result.table()
+  assert 'Cohorts with more than 3 Byzantine clients' in text
+  assert '25 % of rounds expected; at least one in 82.2 % of such runs' in text
+  assert '2 of 6 rounds' in text
+  assert 'Cohorts' not in summarize().table()
 
 
 def test_share_of_attacked_rounds_counts_rounds_with_any_byzantine_selected():
@@ -152,7 +179,13 @@ def test_a_run_that_ended_before_the_attack_says_so():
 
 def test_json_holds_the_figures(tmp_path):
   written = summary.summarize(
-    rows(), status='diverged', rounds=6, plan=PLAN, privacy=statement(), folder=tmp_path
+    rows(),
+    status='diverged',
+    rounds=6,
+    plan=PLAN,
+    guarantees=PROMISED,
+    privacy=statement(),
+    folder=tmp_path,
   )
   summary.write(written)
   content = json.loads((tmp_path / 'summary.json').read_text())

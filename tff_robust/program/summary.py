@@ -11,6 +11,7 @@ from typing import Any
 
 from tff_robust.privacy import privacy_statement
 from tff_robust.program import certificates, history, schedule
+from tff_robust.program import guarantees as guarantees_lib
 
 FILE_NAME = 'summary.json'
 
@@ -41,6 +42,9 @@ class Summary:
     certified_agreements: Those of them in which it was so.
     median_breaking_epsilon: Median over attacked rounds of the epsilon below which Krum
       selects the attackers; None without a certificate.
+    guarantees: What the rule promised.
+    excess_rounds: Rounds whose cohort held more Byzantine clients than the rule was told; None
+      for rules that are told none.
     rejected_rounds: Rounds that the rule left without an answer.
     privacy: The privacy statement for the rounds that were done.
     folder: The folder of the run.
@@ -61,6 +65,8 @@ class Summary:
   certified_rounds: int | None
   certified_agreements: int | None
   median_breaking_epsilon: float | None
+  guarantees: guarantees_lib.Guarantees
+  excess_rounds: int | None
   rejected_rounds: int
   privacy: privacy_statement.PrivacyStatement
   folder: str
@@ -122,6 +128,12 @@ class Summary:
       rows.append(
         ('Median epsilon that breaks Krum when attacked', f'{self.median_breaking_epsilon:.3g}')
       )
+    rows.append(('Guarantee', self.guarantees.kappa))
+    risk = self.guarantees.risk()
+    if risk is not None:
+      told = self.guarantees.max_byzantine
+      rows.append((f'Cohorts with more than {told} Byzantine clients', risk))
+      rows.append(('  seen in this run', f'{self.excess_rounds} of {self.rounds} rounds'))
     if self.rejected_rounds:
       rows.append(('Rounds that the rule rejected', str(self.rejected_rounds)))
     rows.append(('Privacy of an honest client', _privacy(self.privacy)))
@@ -173,6 +185,7 @@ def summarize(
   status: str,
   rounds: int,
   plan: schedule.Schedule,
+  guarantees: guarantees_lib.Guarantees,
   privacy: privacy_statement.PrivacyStatement,
   folder: str | os.PathLike[str],
 ) -> Summary:
@@ -183,6 +196,7 @@ def summarize(
     status: How the run ended.
     rounds: Rounds that were done.
     plan: Lengths of the run in rounds.
+    guarantees: What the rule promised.
     privacy: The statement for the rounds that were done.
     folder: The folder of the run.
   """
@@ -194,6 +208,7 @@ def summarize(
   selects = bool(_floats(rows, 'selected_byzantine_share'))
   breaking = _floats(attacked, certificates.EXACT)
   agreements = _agreements(attacked)
+  counts, told = _floats(rows, 'num_byzantine'), guarantees.max_byzantine
   return Summary(
     status=status,
     rounds=rounds,
@@ -210,6 +225,8 @@ def summarize(
     certified_rounds=len(agreements) if breaking else None,
     certified_agreements=sum(agreements) if breaking else None,
     median_breaking_epsilon=statistics.median(breaking) if breaking else None,
+    guarantees=guarantees,
+    excess_rounds=None if told is None else sum(count > told for count in counts),
     rejected_rounds=sum(bool(row['round_rejected']) for row in rows),
     privacy=privacy,
     folder=str(folder),

@@ -1,0 +1,113 @@
+"""What is promised about the rule of a run, in words, and how often the promise is off.
+
+Free of TensorFlow.
+"""
+
+import dataclasses
+
+from tff_robust import config
+from tff_robust.resilience import robustness
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guarantees:
+  """What the rule promises for the cohorts of a run.
+
+  Attributes:
+    kappa: A sentence about the published bound on kappa of the rule.
+    max_byzantine: Byzantine clients a round that the rule is told, or None if it is told none.
+    risk_per_round: With Byzantine clients spread over the population: the probability that a
+      cohort, drawn regardless of them, holds more than that. None where it does not apply.
+    risk_over_run: The probability that at least one cohort of the run does.
+    is_stratified: Whether such cohorts are kept from the run.
+  """
+
+  kappa: str
+  max_byzantine: int | None = None
+  risk_per_round: float | None = None
+  risk_over_run: float | None = None
+  is_stratified: bool = False
+
+  def risk(self) -> str | None:
+    """Returns the risk of a cohort in words; None where it does not apply."""
+    if self.risk_per_round is None or self.risk_over_run is None:
+      return None
+    if self.is_stratified:
+      return (
+        f'none: cohorts are stratified by who is Byzantine, which a real server does not know'
+        f' (without that: {_percent(self.risk_per_round)} of rounds)'
+      )
+    return (
+      f'{_percent(self.risk_per_round)} of rounds expected; at least one in'
+      f' {_percent(self.risk_over_run)} of such runs'
+    )
+
+
+def build_guarantees(experiment: config.ExperimentConfig, *, num_rounds: int) -> Guarantees:
+  """Returns what is promised about a run of so many rounds."""
+  kappa = _kappa(experiment)
+  if 'max_byzantine' not in experiment.aggregation.options:
+    return Guarantees(kappa=kappa)
+  declared = int(experiment.aggregation.options['max_byzantine'] or 0)
+  if experiment.attack.placement != 'population' or not experiment.attack.num_byzantine:
+    return Guarantees(kappa=kappa, max_byzantine=declared)
+  # Not at the top: SciPy's distributions would delay every --help by a second.
+  from tff_robust.resilience import cohort_risk
+
+  sampled = {
+    'population': experiment.data.num_clients,
+    'num_byzantine': experiment.attack.num_byzantine,
+    'clients_per_round': experiment.training.clients_per_round,
+    'max_byzantine': declared,
+  }
+  return Guarantees(
+    kappa=kappa,
+    max_byzantine=declared,
+    risk_per_round=cohort_risk.excess_probability(**sampled),
+    risk_over_run=cohort_risk.excess_probability_over_run(**sampled, num_rounds=num_rounds),
+    is_stratified=experiment.attack.cohort_risk == 'stratify',
+  )
+
+
+def check_cohort_risk(experiment: config.ExperimentConfig) -> None:
+  """Raises ValueError when a cohort may hold too many Byzantine clients and must not."""
+  if experiment.attack.cohort_risk != 'fail':
+    return
+  found = build_guarantees(experiment, num_rounds=1)
+  if found.risk_per_round:
+    raise ValueError(
+      f'cohort_risk=fail: a cohort holds more than max_byzantine={found.max_byzantine} of'
+      f' num_byzantine={experiment.attack.num_byzantine} Byzantine clients in'
+      f' {_percent(found.risk_per_round)} of rounds; raise max_byzantine or lower'
+      ' clients_per_round.'
+    )
+
+
+def _kappa(experiment: config.ExperimentConfig) -> str:
+  """Returns what the bound on kappa says about the rule, as it is told or in truth."""
+  aggregation = experiment.aggregation
+  cohort = experiment.training.clients_per_round
+  if aggregation.preaggregators:
+    names = ' then '.join([*aggregation.preaggregators, aggregation.aggregator])
+    return f'No bound on kappa is known here for {names}; see measured_kappa of each round.'
+  declared = aggregation.options.get('max_byzantine')
+  if declared is None:
+    # Nobody told the rule how many there are: at least the one that could be there.
+    in_cohort = experiment.attack.num_byzantine if experiment.attack.placement == 'cohort' else 1
+    declared = max(1, in_cohort)
+  words = robustness.describe_bound(
+    aggregation.aggregator, num_clients=cohort, max_byzantine=int(declared)
+  )
+  actual = experiment.attack.num_byzantine
+  if experiment.attack.placement == 'cohort' and actual > int(declared):
+    words += f' In truth each cohort holds {actual}, so even that is not promised.'
+  return words
+
+
+def _percent(probability: float) -> str:
+  """Returns a probability as a percentage that is never rounded to 0 or to 100."""
+  if 0 < probability < 1e-4:
+    return f'{100 * probability:.1e} %'
+  if 0.9999 < probability < 1:
+    return 'more than 99.99 %'
+  return f'{100 * probability:.3g} %'
