@@ -148,8 +148,8 @@ class _Interpreter:
       cancellation = self._call.cancellation
       return Function(block, lambda argument: local(argument, cancellation))
     if isinstance(block, tff.framework.Lambda):
-      name, result = block.parameter_name, block.result
-      return Function(block, lambda argument: self.evaluate(result, {**scope, name: argument}))
+      name, result, captured = block.parameter_name, block.result, dict(scope)
+      return Function(block, lambda argument: self.evaluate(result, {**captured, name: argument}))
     name = block.uri if isinstance(block, tff.framework.Intrinsic) else block.type_signature
     if name in self._call.intrinsics:
       return lambda argument: self._apply(block, [argument], scope)

@@ -1,0 +1,80 @@
+"""Python values go in and come out unchanged, or are refused."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_robust.runtime import marshalling
+
+VECTOR = tff.TensorType(np.float32, [2])
+
+
+@pytest.mark.parametrize(
+  ('value', 'value_type', 'expected'),
+  [
+    (3, tff.TensorType(np.float32), 3.0),
+    (True, tff.TensorType(np.int32), 1),
+    (np.int64(7), tff.TensorType(np.int32), 7),
+    ([1.5, 2.5], VECTOR, [1.5, 2.5]),
+    ([], tff.TensorType(np.int32, [None]), []),
+    (np.float64(0.5), tff.TensorType(np.float32), 0.5),
+    (b'x', tff.TensorType(np.str_), b'x'),
+    ([], tff.TensorType(np.str_, [None]), []),
+  ],
+)
+def test_takes_values_of_the_same_kind(value, value_type, expected):
+  tensor = marshalling.embed(value, value_type)
+  assert tensor.dtype == (tf.string if value_type.dtype.type is np.str_ else value_type.dtype.type)
+  np.testing.assert_array_equal(tensor.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+  ('value', 'value_type'),
+  [
+    (1.5, tff.TensorType(np.int32)),
+    (2**40, tff.TensorType(np.int32)),
+    (-1, tff.TensorType(np.uint8)),
+    (1, tff.TensorType(np.bool_)),
+    ('x', tff.TensorType(np.int32)),
+    (1, tff.TensorType(np.str_)),
+    ([1.0], VECTOR),
+    (tf.constant(1.0), tff.TensorType(np.float64)),
+    (tf.constant([1.0]), VECTOR),
+    (5, tff.SequenceType(np.int32)),
+    ([1, 2, 3], tff.StructType([np.int32, np.int32])),
+    ({'b': 1}, tff.StructType([('a', np.int32)])),
+  ],
+)
+def test_refuses_what_it_would_have_to_change(value, value_type):
+  with pytest.raises(TypeError):
+    marshalling.embed(value, value_type)
+
+
+def test_structures_become_tuples_and_come_back_with_their_names():
+  value_type = tff.StructType([('a', np.int32), ('b', tff.StructType([np.float32, VECTOR]))])
+  inside = marshalling.embed(collections.OrderedDict(a=1, b=(2.0, [3.0, 4.0])), value_type)
+  assert isinstance(inside, tuple)
+  assert isinstance(inside[1], tuple)
+  outside = marshalling.export(inside, value_type)
+  assert outside.a.numpy() == 1
+  np.testing.assert_array_equal(outside.b[1], [3.0, 4.0])
+
+
+def test_federated_values_of_one_and_of_many():
+  many = marshalling.embed([1, 2], tff.FederatedType(np.int32, tff.CLIENTS))
+  assert [int(many.at(client)) for client in range(2)] == [1, 2]
+  one = marshalling.embed(5, tff.FederatedType(np.int32, tff.CLIENTS, all_equal=True))
+  assert int(one.at(7)) == 5
+
+
+def test_tensor_is_taken_as_it_is():
+  tensor = tf.constant([1.0, 2.0])
+  assert marshalling.embed(tensor, VECTOR) is tensor
+
+
+def test_functions_do_not_leave():
+  with pytest.raises(TypeError, match='cannot return a function'):
+    marshalling.export(lambda x: x, tff.FunctionType(np.int32, np.int32))
