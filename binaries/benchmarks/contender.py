@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from binaries.benchmarks import processes
 from binaries.benchmarks import work as work_lib
@@ -22,6 +22,24 @@ _CLOSE_SECONDS = 20.0
 
 class ContenderError(Exception):
   """A contender could not do what was asked; the message says why."""
+
+
+class Preparation(NamedTuple):
+  """What the first call of a work took.
+
+  Attributes:
+    import_seconds: Of imports and the runtime; near 0 after the first work of a process.
+    build_seconds: Of making data and computation.
+    first_seconds: Of the first call, which traces and compiles.
+    figure: Norm of the result of the first call: equal for equal results.
+    peak_bytes: Most memory during the first call, beyond what was occupied before it.
+  """
+
+  import_seconds: float
+  build_seconds: float
+  first_seconds: float
+  figure: float
+  peak_bytes: int | None
 
 
 class Contender:
@@ -60,15 +78,26 @@ class Contender:
     # `tempfile` unlinks the file at once: nothing to clean up, whichever way we end.
     self._log = tempfile.TemporaryFile()  # noqa: SIM115
 
-  def prepare(self, key: str, work: work_lib.Work) -> dict[str, Any]:
-    """Builds a work under a name and does it once; returns the contender's answer."""
+  def prepare(self, key: str, work: work_lib.Work) -> Preparation:
+    """Builds a work under a name and does it once."""
     start = time.perf_counter()
     first = self._process is None
-    answer = self._ask({'prepare': key, 'work': work_lib.to_json(work)})
-    self.facts = answer['facts']
+    built = self._ask({'prepare': key, 'work': work_lib.to_json(work)})
+    self.facts = built['facts']
+    pid = self._pid()
+    processes.reset_peak(pid)
+    before = processes.resident_bytes(pid)
+    done = self._ask({'run': key, 'times': 1})
+    peak = processes.peak_bytes(pid)
     if first:
       self.start_seconds = time.perf_counter() - start
-    return answer
+    return Preparation(
+      import_seconds=built['import_seconds'],
+      build_seconds=built['build_seconds'],
+      first_seconds=done['seconds'],
+      figure=done['figure'],
+      peak_bytes=None if before is None or peak is None else peak - before,
+    )
 
   def run(self, key: str, times: int = 1) -> float:
     """Does a prepared work some times; returns the seconds of all together."""
@@ -78,10 +107,6 @@ class Contender:
     """Drops a prepared work."""
     self._ask({'forget': key})
 
-  def trim(self) -> None:
-    """Makes the process give back memory that is free; not those that it started."""
-    self._ask({'trim': True})
-
   def cpu_seconds(self) -> float | None:
     """Returns the processor time so far, of the process and its descendants."""
     return processes.cpu_seconds(self._pid())
@@ -89,14 +114,6 @@ class Contender:
   def resident_bytes(self) -> int | None:
     """Returns the memory of the process and its descendants."""
     return processes.resident_bytes(self._pid())
-
-  def reset_peak(self) -> None:
-    """Starts `peak_bytes` afresh."""
-    processes.reset_peak(self._pid())
-
-  def peak_bytes(self) -> int | None:
-    """Returns the most memory since `reset_peak`."""
-    return processes.peak_bytes(self._pid())
 
   def log(self) -> str:
     """Returns what the process wrote to standard error."""

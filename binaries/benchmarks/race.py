@@ -31,20 +31,14 @@ class Timing:
     name: The entry's.
     seconds: Of each repetition.
     cpu_seconds: Of each repetition, in steps of 0.01; empty where it is not known.
-    first_seconds: Of the call before the repetitions, which traces and compiles.
-    build_seconds: Of making data and computation.
-    figure: Norm of the result of the first call: equal for equal results.
-    peak_bytes: Most memory during one more call, beyond what was occupied before it.
+    first: The call before the repetitions.
     error: Why there are no figures, else empty.
   """
 
   name: str
   seconds: list[float] = dataclasses.field(default_factory=list)
   cpu_seconds: list[float] = dataclasses.field(default_factory=list)
-  first_seconds: float | None = None
-  build_seconds: float | None = None
-  figure: float | None = None
-  peak_bytes: int | None = None
+  first: contender_lib.Preparation | None = None
   error: str = ''
 
   @property
@@ -59,33 +53,28 @@ class Timing:
 
   def to_json(self) -> dict[str, Any]:
     """Returns plain values."""
-    return {**dataclasses.asdict(self), 'median': self.median, 'median_cpu': self.median_cpu}
+    first = {} if self.first is None else self.first._asdict()
+    return {
+      **dataclasses.asdict(self),
+      'first': first,
+      'median': self.median,
+      'median_cpu': self.median_cpu,
+    }
 
 
-def run(entries: Sequence[Entry], *, repetitions: int, with_memory: bool = False) -> list[Timing]:
+def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
   """Prepares all entries, then times them in turn; a failure is noted and the rest goes on.
 
   Args:
     entries: What is compared.
     repetitions: How often each is done after its first call.
-    with_memory: Whether each is done once more to see the memory that it takes.
   """
   timings = [Timing(name=entry.name) for entry in entries]
-  for entry, timing in zip(entries, timings, strict=True):
-    try:
-      answer = entry.contender.prepare(entry.name, entry.work)
-    except contender_lib.ContenderError as error:
-      timing.error = str(error)
-      continue
-    timing.first_seconds = answer['first_seconds']
-    timing.build_seconds = answer['build_seconds']
-    timing.figure = answer['figure']
-  measures = [_time] * repetitions + [_see_memory] * with_memory
-  for measure in measures:
+  for step in [_prepare] + [_time] * repetitions:
     for entry, timing in zip(entries, timings, strict=True):
       if not timing.error:
         try:
-          measure(entry, timing)
+          step(entry, timing)
         except contender_lib.ContenderError as error:
           timing.error = str(error)
   for entry, timing in zip(entries, timings, strict=True):
@@ -94,21 +83,13 @@ def run(entries: Sequence[Entry], *, repetitions: int, with_memory: bool = False
   return timings
 
 
+def _prepare(entry: Entry, timing: Timing) -> None:
+  timing.first = entry.contender.prepare(entry.name, entry.work)
+
+
 def _time(entry: Entry, timing: Timing) -> None:
   before = entry.contender.cpu_seconds()
   timing.seconds.append(entry.contender.run(entry.name))
   after = entry.contender.cpu_seconds()
   if before is not None and after is not None:
     timing.cpu_seconds.append(after - before)
-
-
-def _see_memory(entry: Entry, timing: Timing) -> None:
-  contender = entry.contender
-  # What earlier calls left to the allocator would hide what this one needs.
-  contender.trim()
-  contender.reset_peak()
-  before = contender.resident_bytes()
-  contender.run(entry.name)
-  peak = contender.peak_bytes()
-  if before is not None and peak is not None:
-    timing.peak_bytes = peak - before

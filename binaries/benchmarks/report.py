@@ -28,7 +28,7 @@ def _row(timing: race.Timing) -> str:
   spread = f'{_number(min(timing.seconds))} to {_number(max(timing.seconds))}'
   return (
     f'| {timing.name} | {_number(timing.median)} | {spread} | {_number(timing.median_cpu)}'
-    f' | {_number(timing.first_seconds)} |'
+    f' | {_number(timing.first and timing.first.first_seconds)} |'
   )
 
 

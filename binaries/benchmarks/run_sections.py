@@ -36,12 +36,12 @@ def start(options: sections.Options) -> sections.Section:
         continue
       section.figures[contender.name] = {
         'start_seconds': contender.start_seconds,
-        **{name: answer[f'{name}_seconds'] for name in ('import', 'build', 'first')},
+        **answer._asdict(),
       }
       section.facts.append(
         f'{contender.name}: {contender.start_seconds:.1f} s from the start of Python to the end of'
-        f' the first FedSGD round: imports {answer["import_seconds"]:.1f} s, data and computation'
-        f' {answer["build_seconds"]:.1f} s, first round {answer["first_seconds"]:.1f} s.'
+        f' the first FedSGD round: imports {answer.import_seconds:.1f} s, data and computation'
+        f' {answer.build_seconds:.1f} s, first round {answer.first_seconds:.1f} s.'
       )
   section.contenders = contenders.facts()
   return section

@@ -5,7 +5,6 @@ Only the standard library is imported here, so that a Python without TensorFlow 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -18,13 +17,12 @@ BuildWork = Callable[[dict[str, Any]], Callable[[], float]]
 
 
 def serve(build: BuildWork, *, describe: Callable[[], dict[str, Any]]) -> None:
-  """Answers `prepare`, `run`, `forget` and `trim` until standard input ends.
+  """Answers `prepare`, `run` and `forget` until standard input ends.
 
-  * `{"prepare": key, "work": {...}}` builds a work, does it once and answers with seconds
-    and the figure of the result;
-  * `{"run": key, "times": k}` does it k times and answers with all seconds together;
-  * `{"forget": key}` drops it;
-  * `{"trim": true}` gives memory that is free back to the system.
+  * `{"prepare": key, "work": {...}}` builds a work and answers with facts and seconds;
+  * `{"run": key, "times": k}` does it k times and answers with all seconds together and the
+    figure of the last result;
+  * `{"forget": key}` drops it.
 
   Whatever else is written to standard output goes to standard error.
 
@@ -56,29 +54,16 @@ def _answer(
     facts = describe()
     described = time.perf_counter()
     works[request['prepare']] = build(request['work'])
-    built = time.perf_counter()
-    figure = works[request['prepare']]()
     return {
       'facts': facts,
       'import_seconds': described - start,
-      'build_seconds': built - described,
-      'first_seconds': time.perf_counter() - built,
-      'figure': figure,
+      'build_seconds': time.perf_counter() - described,
     }
   if 'forget' in request:
     works.pop(request['forget'], None)
     return {}
-  if 'trim' in request:
-    _trim()
-    return {}
   run = works[request['run']]
+  figure = 0.0
   for _ in range(request['times']):
-    run()
-  return {'seconds': time.perf_counter() - start}
-
-
-def _trim() -> None:
-  """Gives back free memory where the C library can (glibc)."""
-  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-  if trim is not None:
-    trim(0)
+    figure = run()
+  return {'seconds': time.perf_counter() - start, 'figure': figure}

@@ -56,11 +56,6 @@ class GatherWork:
     """The most that Krum allows, f = (n - 3) // 2."""
     return (self.num_clients - 3) // 2
 
-  @property
-  def stack_bytes(self) -> int:
-    """Size of the rows."""
-    return 4 * self.num_clients * self.dimension
-
 
 Work = RoundWork | GatherWork
 
