@@ -46,7 +46,7 @@ def define_flags() -> None:
   flags.DEFINE_list('attacks', list(ATTACKS), f'Attacks. Among: {", ".join(ATTACKS)}.')
   flags.DEFINE_integer('num_rounds', 40, 'Rounds of each run.', lower_bound=1)
   flags.DEFINE_integer('seed', 1, 'Seed of each run.', lower_bound=0)
-  flags.DEFINE_string('runtime', 'native', 'Where federated computations run.')
+  flags.DEFINE_string('runtime', 'accelerated', 'Where federated computations run.')
 
 
 def configuration(rule: str, attack: str, *, num_rounds: int, seed: int) -> Any:

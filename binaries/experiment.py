@@ -99,6 +99,7 @@ class Experiment:
   def run_and_report(self) -> int:
     """Runs, prints the summary, and returns the exit status of the binary."""
     from tff_robust.program import plots
+    from tff_robust.runtime import errors
 
     print(f'{_title(self.experiment)}\n{self.runtime}\nfolder {self.folder}', file=sys.stderr)
     if self.guarantees.risk_per_round:
@@ -107,12 +108,15 @@ class Experiment:
         f'Cohorts with more than {told} Byzantine clients: {self.guarantees.risk()}',
         file=sys.stderr,
       )
-    resume = f'--resume --output_dir={self.folder}'
+    resume = self.options.resume_flags(self.folder)
     try:
       found, exit_status = self.run()
     except KeyboardInterrupt:
       print(f'\nInterrupted at once; to go on from the last checkpoint: {resume}', file=sys.stderr)
       return 130
+    except errors.WorkerGoneError as error:
+      print(f'\n{error}\nTo go on from the last whole round: {resume}', file=sys.stderr)
+      return 1
     finally:
       contexts.close_context()
     print(f'{found.table()}\n\nPicture: {self.folder / plots.FILE_NAME}', flush=True)
@@ -174,7 +178,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   elif options.output_dir is not None:
     run_folder.check_unused(options.output_dir)
   dataset = load.load_dataset(experiment.data.dataset, data_dir=experiment.data.data_dir)
-  runtime = contexts.install_context(options.runtime, device=options.device)
+  runtime = contexts.install_context(options.runtime, **options.runtime_options())
 
   from binaries import attacked_data, federated_data
   from computations import client_values, learning_process, models

@@ -2,14 +2,16 @@
 
 import dataclasses
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
-from tff_robust import checks, config
+from binaries import tls_flags
+from tff_robust import checks
 from tff_robust.program import run_folder
-from tff_robust.runtime import contexts
+from tff_robust.runtime import contexts, secure_channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,8 +21,12 @@ class RunOptions:
   Attributes:
     output_dir: The folder of the run; None makes one under `runs/`.
     resume: Whether to go on with the run in `output_dir`.
-    runtime: One of `config.RUNTIMES`. Runtimes agree to rounding, not to the last bit.
+    runtime: One of `contexts.RUNTIMES`. Runtimes agree to rounding, not to the last bit.
     device: 'auto', 'cpu' or 'gpu:N'.
+    client_threads: Clients that run at the same time; None chooses.
+    workers: Addresses 'host:port' of the workers of `runtime='remote'`.
+    tls: Certificates for workers that are not on this machine.
+    worker_retry_seconds: How long a round waits for a worker that does not answer.
     evaluate_every: Rounds between evaluations; None for about a hundred in a run.
     checkpoint_every: Rounds between checkpoints.
     progress: Whether to draw a progress bar on a terminal.
@@ -28,24 +34,47 @@ class RunOptions:
 
   output_dir: pathlib.Path | None = None
   resume: bool = False
-  runtime: str = 'native'
+  runtime: str = 'accelerated'
   device: str = 'auto'
+  client_threads: int | None = None
+  workers: tuple[str, ...] = ()
+  tls: secure_channels.TlsFiles | None = None
+  worker_retry_seconds: float | None = None
   evaluate_every: int | None = None
   checkpoint_every: int = 10
   progress: bool = True
 
   def __post_init__(self) -> None:
-    checks.known_name('runtime', self.runtime, config.RUNTIMES)
-    contexts.check_runtime(self.runtime, device=self.device)
+    contexts.check_runtime(self.runtime, **self.runtime_options())
     checks.at_least('checkpoint_every', self.checkpoint_every, 1)
     if self.evaluate_every is not None:
       checks.at_least('evaluate_every', self.evaluate_every, 1)
     if self.resume and self.output_dir is None:
       raise ValueError('--resume needs --output_dir, the folder of the run to go on with.')
 
+  def runtime_options(self) -> dict[str, Any]:
+    """Returns the options of `contexts.install_context`."""
+    return {
+      'device': self.device,
+      'client_threads': self.client_threads,
+      'workers': self.workers,
+      'tls': self.tls,
+      'worker_retry_seconds': self.worker_retry_seconds,
+    }
+
   def shared(self) -> Mapping[str, Any]:
     """Returns what a resumed run must have in common with the run it goes on with."""
     return {'runtime': self.runtime, 'evaluate_every': self.evaluate_every}
+
+  def resume_flags(self, folder: pathlib.Path) -> str:
+    """Returns the flags that go on with the run in a folder."""
+    parts = ['--resume', f'--output_dir={folder}']
+    if self.workers:
+      parts.append(f'--workers={",".join(self.workers)}')
+    if self.tls is not None:
+      files = dataclasses.asdict(self.tls)
+      parts += [f'--tls_{name}={path}' for name, path in files.items()]
+    return shlex.join(parts)
 
   def rounds_between_evaluations(self, num_rounds: int) -> int:
     """Returns `evaluate_every`, chosen by the length of the run where it was left out."""
@@ -70,7 +99,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_string(
     'runtime',
     default['runtime'],
-    f'Where federated computations run. One of: {", ".join(config.RUNTIMES)}.',
+    f'Where federated computations run. One of: {", ".join(contexts.RUNTIMES)}.',
     flag_values=flag_values,
   )
   flags.DEFINE_string(
@@ -79,6 +108,27 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.",
     flag_values=flag_values,
   )
+  flags.DEFINE_integer(
+    'client_threads',
+    default['client_threads'],
+    'Clients that run at the same time; left out, the processor cores, or 1 on a GPU.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_list(
+    'workers',
+    [],
+    'Addresses host:port of the workers of --runtime=remote, with commas between them.',
+    flag_values=flag_values,
+  )
+  flags.DEFINE_float(
+    'worker_retry_seconds',
+    default['worker_retry_seconds'],
+    'How long a round waits for a worker of --runtime=remote that does not answer; left out,'
+    f' {contexts.DEFAULT_WORKER_RETRY_SECONDS:g}.',
+    flag_values=flag_values,
+  )
+  tls_flags.define_flags('run', flag_values)
+  flags.adopt_module_key_flags(tls_flags, flag_values)
   flags.DEFINE_integer(
     'evaluate_every',
     default['evaluate_every'],
@@ -107,21 +157,25 @@ def options_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> RunOption
   Raises:
     ValueError: When a value is not allowed, or differs from the run to resume.
   """
-  names = [field.name for field in dataclasses.fields(RunOptions)]
+  names = [field.name for field in dataclasses.fields(RunOptions) if field.name != 'tls']
   values = {name: flag_values[name].value for name in names}
+  values['workers'] = tuple(values['workers'])
   if values['output_dir'] is not None:
     values['output_dir'] = pathlib.Path(values['output_dir'])
-  options = RunOptions(**values)
-  if options.output_dir is None:
-    return options
-  if not options.resume:
-    run_folder.check_unused(options.output_dir)
-    return options
-  _, stored = run_folder.load(options.output_dir)
+    if values['resume']:
+      values |= _stored_options(values['output_dir'], flag_values)
+    else:
+      run_folder.check_unused(values['output_dir'])
+  return RunOptions(tls=tls_flags.tls_from_flags(flag_values), **values)
+
+
+def _stored_options(folder: pathlib.Path, flag_values: flags.FlagValues) -> Mapping[str, Any]:
+  """Returns what the run in a folder has fixed; flags that were given must agree."""
+  _, stored = run_folder.load(folder)
   for name, value in stored.items():
     if flag_values[name].present and flag_values[name].value != value:
       raise ValueError(
         f'--{name}={flag_values[name].value} differs from the run to resume, which has'
         f' {name}={value}; leave it out.'
       )
-  return dataclasses.replace(options, **stored)
+  return stored

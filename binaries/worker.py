@@ -22,30 +22,27 @@ def define_flags() -> None:
   """Defines the flags, all of them shown by --help."""
   from absl import flags
 
+  from binaries import tls_flags
+
   flags.DEFINE_string('listen', '127.0.0.1:8470', 'host:port to listen on.')
   flags.DEFINE_string('device', 'auto', "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.")
   flags.DEFINE_integer(
     'client_threads', None, 'Clients at a time; left out, the cores, or 1 on a GPU.'
   )
-  for name, what in (
-    ('authority', 'certificate of the authority that both sides trust'),
-    ('certificate', "worker's certificate"),
-    ('key', "worker's private key"),
-  ):
-    flags.DEFINE_string(f'tls_{name}', None, f'PEM file with the {what}.')
+  tls_flags.define_flags('worker')
+  flags.adopt_module_key_flags(tls_flags)
 
 
 def prepare() -> Callable[[], int]:
   """Checks the flags and returns what serves."""
   from absl import flags
 
+  from binaries import tls_flags
   from tff_robust.runtime import contexts, secure_channels
 
   values = flags.FLAGS
   contexts.check_runtime('accelerated', device=values.device, client_threads=values.client_threads)
-  tls = secure_channels.tls_files(
-    authority=values.tls_authority, certificate=values.tls_certificate, key=values.tls_key
-  )
+  tls = tls_flags.tls_from_flags()
   secure_channels.check_address('listen', values.listen, tls=tls)
   return lambda: _serve(values.listen, values.device, values.client_threads, tls)
 

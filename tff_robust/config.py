@@ -28,7 +28,6 @@ NOISE_SCALES = mechanisms.NOISE_SCALES
 NOISE_SOURCES = ('seeded', 'entropy')
 AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
 ACCOUNTANTS = ('pld', 'rdp', 'rdp_classic')
-RUNTIMES = ('native', 'accelerated')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import random
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,17 +93,18 @@ def weights_after(folder, rounds):
   return path.read_bytes()
 
 
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-  """A run that nobody disturbs."""
+@pytest.fixture(scope='module', params=['accelerated', 'native'])
+def whole(request, tmp_path_factory):
+  """A run that nobody disturbs, and its flags."""
   folder = tmp_path_factory.mktemp('whole') / 'run'
-  done = run(command(folder))
+  flags = f'{FLAGS} --runtime={request.param}'
+  done = run(command(folder, flags))
   assert done.returncode == 0, done.stderr
-  return folder, done
+  return folder, done, flags
 
 
 def test_a_run_leaves_history_summary_picture_and_what_was_decided(whole):
-  folder, done = whole
+  folder, done, flags = whole
   rows = history.read(folder / history.FILE_NAME)
   assert [row['round'] for row in rows] == list(range(13))
   assert rows[5]['test_accuracy'] > 0.15
@@ -118,12 +120,13 @@ def test_a_run_leaves_history_summary_picture_and_what_was_decided(whole):
   assert str(folder) in done.stdout
   assert 'Traceback' not in done.stderr
   assert 'round 12/12' in done.stderr
+  assert decided['runtime'].startswith(flags.rpartition('--')[2].replace('=', ' '))
 
 
 def test_a_run_killed_at_any_round_and_resumed_equals_the_undisturbed_one(whole, tmp_path):
-  undisturbed, _ = whole
+  undisturbed, _, flags = whole
   folder = tmp_path / 'run'
-  process = start(command(folder), folder)
+  process = start(command(folder, flags), folder)
   wait_for_rounds(process, folder, random.SystemRandom().randint(1, 11))
   below = descendants(process.pid)
   process.send_signal(signal.SIGKILL)
@@ -137,9 +140,9 @@ def test_a_run_killed_at_any_round_and_resumed_equals_the_undisturbed_one(whole,
   assert weights_after(folder, 10) != weights_after(undisturbed, 12)
 
 
-def ended_by(number, folder):
+def ended_by(number, folder, flags):
   """Starts a run, sends it a signal after a few rounds, and returns its status and log."""
-  process = start(command(folder, f'{FLAGS} --evaluate_every=1'), folder)
+  process = start(command(folder, f'{flags} --evaluate_every=1'), folder)
   wait_for_rounds(process, folder, 3)
   below = descendants(process.pid)
   process.send_signal(number)
@@ -150,9 +153,9 @@ def ended_by(number, folder):
 
 
 def test_a_run_that_is_asked_to_end_says_how_to_go_on(whole, tmp_path):
-  undisturbed, _ = whole
+  undisturbed, _, flags = whole
   folder = tmp_path / 'run'
-  status, log = ended_by(signal.SIGINT, folder)
+  status, log = ended_by(signal.SIGINT, folder, flags)
   assert status == 130
   assert 'Traceback' not in log
   (advice,) = re.findall(r'to go on: (.*)', log)
@@ -163,13 +166,13 @@ def test_a_run_that_is_asked_to_end_says_how_to_go_on(whole, tmp_path):
 
 
 def test_a_terminated_run_ends_in_order(tmp_path):
-  status, log = ended_by(signal.SIGTERM, tmp_path / 'run')
+  status, log = ended_by(signal.SIGTERM, tmp_path / 'run', f'{FLAGS} --runtime=native')
   assert status == 143
   assert 'Traceback' not in log
 
 
 def test_resuming_with_other_flags_is_refused(whole):
-  folder, _ = whole
+  folder, _, _ = whole
   before = (folder / history.FILE_NAME).read_bytes()
   resume = [sys.executable, '-m', 'binaries.train', '--resume', f'--output_dir={folder}']
   done = run([*resume, '--batch_size=21'])
@@ -182,7 +185,7 @@ def test_resuming_with_other_flags_is_refused(whole):
 
 
 def test_a_run_into_a_pipe_ends_and_leaves_no_process(tmp_path):
-  flags = '--model=logistic --num_rounds=2 --num_clients=3 --clients_per_round=3'
+  flags = '--model=logistic --num_rounds=2 --num_clients=3 --clients_per_round=3 --runtime=native'
   pipeline = f'{shlex.join(command(tmp_path / "run", flags))} 2>&1 | cat'
   process = subprocess.Popen(
     pipeline,
@@ -212,3 +215,59 @@ def test_a_model_that_diverges_is_a_result(tmp_path):
   rows = history.read(tmp_path / 'run' / history.FILE_NAME)
   assert rows[-1]['round'] == found['rounds']
   assert (tmp_path / 'run' / 'curves.png').exists()
+
+
+def start_worker(port):
+  process = subprocess.Popen(
+    [sys.executable, '-m', 'binaries.worker', f'--listen=127.0.0.1:{port}', '--client_threads=1'],
+    cwd=ROOT,
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  )
+  assert 'worker on' in process.stdout.readline()
+  return process
+
+
+def unused_port():
+  with socket.socket() as probe:
+    probe.bind(('127.0.0.1', 0))
+    return probe.getsockname()[1]
+
+
+def end(process):
+  process.kill()
+  process.wait()
+  process.stdout.close()
+
+
+def test_a_run_over_two_workers_that_loses_one_keeps_what_it_has(tmp_path):
+  ports = [unused_port(), unused_port()]
+  workers = [start_worker(port) for port in ports]
+  addresses = ','.join(f'127.0.0.1:{port}' for port in ports)
+  remote = f'--runtime=remote --workers={addresses}'
+  try:
+    undisturbed = tmp_path / 'undisturbed'
+    done = run(command(undisturbed, f'{FLAGS} {remote}'))
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / 'run'
+    process = start(command(folder, f'{FLAGS} {remote} --worker_retry_seconds=1'), folder)
+    wait_for_rounds(process, folder, 5)
+    end(workers[1])
+    assert process.wait(SECONDS) == 1
+    log = folder.with_suffix('.log').read_text()
+    assert 'Traceback' not in log
+    assert re.search(
+      rf'worker 127.0.0.1:{ports[1]}: .* not answered for \d+ seconds', log, re.DOTALL
+    )
+    (advice,) = re.findall(r'To go on from the last whole round: (.*)', log)
+    workers[1] = start_worker(ports[1])
+    resume = [sys.executable, '-m', 'binaries.train', *shlex.split(advice)]
+    done = run(resume)
+    assert done.returncode == 0, done.stderr
+    assert history_of(folder) == history_of(undisturbed)
+    assert weights_after(folder, 12) == weights_after(undisturbed, 12)
+  finally:
+    for worker in workers:
+      end(worker)

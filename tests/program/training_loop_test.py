@@ -177,8 +177,8 @@ def test_a_few_checkpoints_are_kept_and_the_last_round_is_one(tmp_path):
   assert saved_rounds(tmp_path) == [6, 8]
 
 
-class KilledError(Exception):
-  pass
+class KilledError(BaseException):
+  """No `Exception`: what is killed saves nothing."""
 
 
 def killing(round_number):
@@ -187,6 +187,21 @@ def killing(round_number):
       raise KilledError
 
   return FakeProcess(on_round=on_round)
+
+
+def test_a_round_that_fails_leaves_what_the_rounds_before_it_computed(tmp_path):
+  whole = run(tmp_path / 'whole')
+
+  def fail_in_five(round_number):
+    if round_number == 5:
+      raise RuntimeError('out of memory')
+
+  with pytest.raises(RuntimeError, match='out of memory'):
+    run(tmp_path / 'failed', FakeProcess(on_round=fail_in_five))
+  assert saved_rounds(tmp_path / 'failed')[-1] == 5
+  resumed = run(tmp_path / 'failed')
+  assert resumed.process.rounds_run == [5, 6, 7]
+  assert without_timing(resumed.rows) == without_timing(whole.rows)
 
 
 @pytest.mark.parametrize('killed_in', [0, 2, 3, 5, 7])

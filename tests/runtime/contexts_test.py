@@ -19,6 +19,16 @@ from tff_robust.runtime import contexts, worker_service
     ('native', {'device': 'tpu'}, "device='tpu' is not known"),
     ('native', {'client_threads': 0}, 'client_threads=0 must be at least 1'),
     ('native', {'workers': ['localhost:1']}, "workers has no effect with runtime='native'"),
+    (
+      'accelerated',
+      {'worker_retry_seconds': 1.0},
+      "worker_retry_seconds has no effect with runtime='accelerated'",
+    ),
+    (
+      'remote',
+      {'workers': ['localhost:1'], 'worker_retry_seconds': -1.0},
+      'worker_retry_seconds=-1.0',
+    ),
     ('remote', {}, "runtime='remote' needs workers"),
     ('remote', {'workers': ['10.0.0.1:1']}, "workers='10.0.0.1:1' is not on this machine"),
     (

@@ -103,7 +103,11 @@ class TrainingLoop:
       if not _losses_are_finite(row):
         release(row)
         return Outcome(DIVERGED, rounds, state)
-      output = self._round(rounds, state, row)
+      try:
+        output = self._round(rounds, state, row)
+      except Exception:
+        self.saved.save(state, rounds)  # Whatever is wrong, what was computed stays.
+        raise
       state, rounds = output.state, rounds + 1
       release(row)
       shown.update(row)

@@ -12,6 +12,7 @@ from tff_robust import checks
 from tff_robust.runtime import devices, secure_channels
 
 RUNTIMES = ('accelerated', 'native', 'remote')
+DEFAULT_WORKER_RETRY_SECONDS = 30.0
 
 _installed: list[Any] = []
 
@@ -23,6 +24,7 @@ def check_runtime(
   client_threads: int | None = None,
   workers: Sequence[str] = (),
   tls: secure_channels.TlsFiles | None = None,
+  worker_retry_seconds: float | None = None,
 ) -> None:
   """Raises ValueError when the options of `install_context` are not allowed together.
 
@@ -32,6 +34,7 @@ def check_runtime(
     client_threads: See `install_context`.
     workers: See `install_context`.
     tls: See `install_context`.
+    worker_retry_seconds: See `install_context`.
   """
   checks.known_name('runtime', name, RUNTIMES)
   if client_threads is not None:
@@ -43,6 +46,8 @@ def check_runtime(
       f'device={device!r} is out of reach of runtime={name!r}, whose worker has no GPU code;'
       " choose runtime='accelerated' or device='auto'."
     )
+  if worker_retry_seconds is not None:
+    checks.nonnegative('worker_retry_seconds', worker_retry_seconds)
   if name == 'remote':
     if not workers:
       raise ValueError("runtime='remote' needs workers, the addresses host:port of its workers.")
@@ -50,8 +55,14 @@ def check_runtime(
       secure_channels.check_address('workers', address, tls=tls)
     if client_threads is not None:
       raise ValueError("client_threads has no effect with runtime='remote'; set it at the workers.")
-  elif workers:
-    raise ValueError(f"workers has no effect with runtime={name!r}; choose runtime='remote'.")
+    return
+  for option, given in (
+    ('workers', workers),
+    ('tls_authority', tls),
+    ('worker_retry_seconds', worker_retry_seconds is not None),
+  ):
+    if given:
+      raise ValueError(f"{option} has no effect with runtime={name!r}; choose runtime='remote'.")
 
 
 def install_context(
@@ -61,6 +72,7 @@ def install_context(
   client_threads: int | None = None,
   workers: Sequence[str] = (),
   tls: secure_channels.TlsFiles | None = None,
+  worker_retry_seconds: float | None = None,
 ) -> str:
   """Makes the named execution context TFF's default; replaces the one installed before.
 
@@ -71,6 +83,8 @@ def install_context(
     client_threads: Clients that run at the same time; None chooses.
     workers: Addresses 'host:port' of the workers of 'remote'.
     tls: Certificates for workers that are not on this machine.
+    worker_retry_seconds: How long a call is tried again while a worker of 'remote' does not
+      answer; None for `DEFAULT_WORKER_RETRY_SECONDS`.
 
   Returns:
     One line that says where the run runs.
@@ -78,14 +92,22 @@ def install_context(
   Raises:
     ValueError: If the name is unknown or an option is not allowed with it.
   """
-  check_runtime(name, device=device, client_threads=client_threads, workers=workers, tls=tls)
+  check_runtime(
+    name,
+    device=device,
+    client_threads=client_threads,
+    workers=workers,
+    tls=tls,
+    worker_retry_seconds=worker_retry_seconds,
+  )
   close_context()
   onednn = devices.prepare()
   if name == 'native':
     return _install_native(client_threads)
   place = f'{devices.choose(device)}, {onednn}'
   if name == 'remote':
-    return _install_remote(place, workers, tls)
+    seconds = DEFAULT_WORKER_RETRY_SECONDS if worker_retry_seconds is None else worker_retry_seconds
+    return _install_remote(place, workers, tls, seconds)
   return _install_accelerated(place, client_threads)
 
 
@@ -111,11 +133,14 @@ def _install_accelerated(place: str, client_threads: int | None) -> str:
 
 
 def _install_remote(
-  place: str, workers: Sequence[str], tls: secure_channels.TlsFiles | None
+  place: str,
+  workers: Sequence[str],
+  tls: secure_channels.TlsFiles | None,
+  retry_seconds: float,
 ) -> str:
   from tff_robust.runtime import remote
 
-  context = remote.set_remote_context(workers, tls=tls)
+  context = remote.set_remote_context(workers, tls=tls, retry_seconds=retry_seconds)
   _installed.append(context)
   channel = 'in the clear on this machine' if tls is None else 'by TLS'
   return (

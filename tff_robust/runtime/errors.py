@@ -7,6 +7,10 @@ class ComputationError(RuntimeError):
   """A computation failed, or cannot run here; the message names it. The context stays usable."""
 
 
+class WorkerGoneError(ComputationError):
+  """A worker has not come back in the time that a call gives it."""
+
+
 class CallInterruptedError(RuntimeError):
   """A call was given up by its caller while it ran."""
 

@@ -126,7 +126,7 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
     if self._first_failure is not None:
       seconds = time.monotonic() - self._first_failure
       if seconds > self._retry_seconds:
-        raise errors.ComputationError(
+        raise errors.WorkerGoneError(
           f'{self._last_error}; it has not answered for {seconds:.0f} seconds: start it again,'
           ' then go on from the last checkpoint.'
         )

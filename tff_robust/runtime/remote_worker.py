@@ -14,7 +14,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import tensorflow_federated as tff
 
-from tff_robust.runtime import errors, secure_channels
+from tff_robust.runtime import errors, secure_channels, worker_stub
 
 # One executor (with its TensorFlow sessions) for each share of a cohort that was seen lately.
 _MAX_EXECUTORS = 4
@@ -57,7 +57,7 @@ class RemoteWorker:
     """Returns the executor for a share of a cohort; call it in this worker's thread."""
     if self._channel is None:
       self._channel = secure_channels.open_channel(self.address, tls=self._tls)
-      self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+      self._stub = worker_stub.WorkerStub(self._channel)
       deadline = time.monotonic() + _CONNECT_SECONDS
       while not self._stub.is_ready and time.monotonic() < deadline:
         time.sleep(0.02)

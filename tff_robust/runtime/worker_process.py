@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import tensorflow_federated as tff
 
-from tff_robust.runtime import secure_channels, worker_watch
+from tff_robust.runtime import errors, secure_channels, worker_stub, worker_watch
 
 _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
@@ -89,7 +89,8 @@ class WorkerProcess:
     """Returns a connection to a running worker, starting it if need be.
 
     Raises:
-      RuntimeError: If the worker cannot be started, or ends again and again in one call.
+      WorkerGoneError: If the worker ends again and again in one call.
+      RuntimeError: If the worker cannot be started, or the context is closed.
     """
     with self._lock:
       if self._closed:
@@ -97,7 +98,7 @@ class WorkerProcess:
       if self.is_running() and self._stub.is_ready:
         return self._stub
       if self._starts_in_call > self.max_restarts:
-        raise RuntimeError(
+        raise errors.WorkerGoneError(
           f'The TFF worker ended {self._starts_in_call} times during one call, probably for lack'
           f' of memory; its last words: {self._log_tail()!r}.'
         )
@@ -135,7 +136,7 @@ class WorkerProcess:
     )  # fmt: skip
     self.address = f'127.0.0.1:{port}'
     self._channel = secure_channels.open_channel(self.address, tls=None)
-    self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+    self._stub = worker_stub.WorkerStub(self._channel)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
       if self._stub.is_ready:
