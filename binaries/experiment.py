@@ -13,7 +13,7 @@ from tff_robust import config
 from tff_robust.attacks import attack_schedule
 from tff_robust.data import load
 from tff_robust.program import cohorts, guarantees, interruption, run_folder, schedule, summary
-from tff_robust.runtime import contexts
+from tff_robust.runtime import contexts, devices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,6 +167,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     ValueError: When something does not fit: with the data, the folder or each other.
   """
   _quiet()
+  devices.prepare()  # Before TensorFlow Datasets imports TensorFlow.
   sampler = cohorts.build_sampler(experiment)
   guarantees.check_cohort_risk(experiment)
   if options.resume and options.output_dir is not None:

@@ -122,38 +122,62 @@ def test_results_leave_for_numpy_only_at_the_end(context, monkeypatch):
   assert copies == [(3,)]
 
 
-def test_nothing_is_pinned_to_a_device():
-  # A second (logical) CPU stands for the GPU: what the context makes must end up there.
-  program = """
-import numpy as np
+# A second (logical) CPU stands for the GPU: what a round makes must end up there.
+_ATTACKED_PRIVATE_ROUND = """
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.eager import context as eager_context
+from computations import learning_process
+from tff_robust import config
 from tff_robust.runtime import executor
+from tff_robust.testing import toy_problems
+
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-devices = []
+made = []
+
+def note(value):
+  structure = tff.structure.from_container([value], recursive=True)
+  return tff.structure.map_structure(lambda t: made.append(t.device) or t.numpy(), structure)[0]
+
 factory = executor.AcceleratedExecutorFactory(
   client_threads=2, device='/cpu:1', default_num_clients=0)
-context = tff.framework.SyncExecutionContext(
-  executor_fn=factory,
-  transform_result=lambda x: tff.structure.map_structure(
-    lambda t: devices.append(t.device) or t.numpy(), tff.structure.from_container([x]))[0])
-tff.framework.set_default_context(context)
-floats = tff.FederatedType(tff.TensorType(np.float32, [2]), tff.CLIENTS)
-work = tff.tensorflow.computation(lambda x: tf.nn.softmax(x) * 2, floats.member)
-mean = tff.federated_computation(lambda x: tff.federated_mean(tff.federated_map(work, x)), floats)
-mean([np.zeros(2, np.float32)] * 3)
-print(devices)
+tff.framework.set_default_context(
+  tff.framework.SyncExecutionContext(executor_fn=factory, transform_result=note))
+experiment = config.ExperimentConfig(
+  seed=1,
+  data=config.DataConfig(num_clients=7),
+  training=config.TrainingConfig(num_rounds=1, clients_per_round=7, batch_size=4),
+  aggregation=config.AggregationConfig(aggregator='krum', options={'max_byzantine': 2}),
+  attack=config.AttackConfig(
+    attack='inner_product_manipulation', options={'attack_epsilon': 0.1}, num_byzantine=2),
+  privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.0),
+)
+process = learning_process.build_learning_process(
+  experiment, model=toy_problems.softmax_regression())
+problem = toy_problems.blobs(num_clients=7, examples_per_client=9)
+process.next(process.initialize(), toy_problems.cohort(problem, num_byzantine=2))
+pinned, nodes = set(), 0
+for name in eager_context.context().list_function_names():
+  if not name.startswith('__wrapped__'):  # Operations that were called one by one, from Python.
+    for node in eager_context.context().get_function_def(name).node_def:
+      nodes += 1
+      pinned |= {node.device} - {''}
+print(sorted(set(made)), pinned, nodes > 1000)
 """
+
+
+def test_nothing_is_pinned_to_a_device():
   root = pathlib.Path(accelerated.__file__).parents[2]
   result = subprocess.run(
-    [sys.executable, '-c', program],
+    [sys.executable, '-c', _ATTACKED_PRIVATE_ROUND],
     env={**os.environ, 'PYTHONPATH': str(root), 'CUDA_VISIBLE_DEVICES': '-1'},
     capture_output=True,
     text=True,
     check=False,
   )
-  assert result.stdout == "['/job:localhost/replica:0/task:0/device:CPU:1']\n", result.stderr
+  expected = "['/job:localhost/replica:0/task:0/device:CPU:1'] set() True\n"
+  assert result.stdout == expected, result.stderr
 
 
 def test_tensor_arguments_are_not_copied(context, monkeypatch):
