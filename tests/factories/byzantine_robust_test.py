@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.aggregators import krum, mean
+from tff_robust.aggregators import fltrust, krum, mean
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.factories import byzantine_robust
 
@@ -190,3 +190,16 @@ def _train(build, aggregator):
 def test_federated_averaging_with_krum_survives_what_ruins_the_mean(build):
   assert _train(build, byzantine_robust.krum_factory(2)) < 0.2
   assert _train(build, byzantine_robust.mean_factory()) > 1e5
+
+
+@pytest.mark.parametrize(
+  'factory',
+  [
+    byzantine_robust.ByzantineRobustFactory,
+    byzantine_robust.WeightedByzantineRobustFactory,
+    byzantine_robust.EitherByzantineRobustFactory,
+  ],
+)
+def test_no_factory_of_tff_takes_a_rooted_rule(factory):
+  with pytest.raises(TypeError, match=r"'fltrust' looks at a root set.*learning_process"):
+    factory(fltrust.build_fltrust())

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_robust.aggregators import krum, mean
+from tff_robust.aggregators import fltrust, krum, mean
+from tff_robust.aggregators import rule as rule_lib
 from tff_robust.preaggregators import (
   adaptive_clipping,
   bucketing,
@@ -91,3 +92,27 @@ def test_the_rule_is_declared_for_the_rows_that_it_gets():
   )
   with pytest.raises(tf.errors.InvalidArgumentError, match='krum with max_byzantine=1 needs'):
     _apply(rule, _rows())
+
+
+@pytest.mark.parametrize('bucket_size', [1, 3])
+def test_rooted_rule_stays_rooted_and_sees_the_steps_before_it(bucket_size):
+  root = rule_lib.RootView(tf.ones(5), tf.reduce_sum)
+  steps = [
+    static_clipping.build_static_clipping(max_norm=1.0),
+    bucketing.build_bucketing(bucket_size=bucket_size),
+  ][: 1 + (bucket_size > 1)]
+  rule = preaggregator.compose(steps, fltrust.build_fltrust())
+  assert isinstance(rule, rule_lib.RootedRule)
+  assert rule.name.endswith('+fltrust')
+  rows = _rows()
+  rows[0, 0] = np.nan
+  aggregate, measurements = _apply(rule_lib.bind(rule, root), rows)
+  seen, weights = static_clipping.static_clipping(rows, max_norm=1.0), np.ones(12)
+  if bucket_size > 1:
+    draw = tf.random.experimental.stateless_fold_in(_SEED, tf.constant(1, tf.int64))
+    seen, weights = steps[1].apply(seen, weights, draw)
+  np.testing.assert_allclose(
+    aggregate, fltrust.fltrust(seen, root_update=root.update), rtol=1e-5, atol=1e-7
+  )
+  assert measurements['num_nonfinite'] == 1
+  assert ('trust' in measurements) == (bucket_size == 1)

@@ -2,6 +2,10 @@
 
 A rule is a pair of pure functions over flat updates, without placements. The one
 factory (`tff_robust.factories.byzantine_robust`) lifts it into TFF.
+
+A rooted rule also looks at examples that the server itself holds, its root set. It becomes
+a rule once it is bound to what the root set tells in a round; aggregations of TFF never
+see the model, so only `computations.learning_process` can do that.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +29,8 @@ class RuleOutput(NamedTuple):
       aggregate is all zeros and the model stays where it is). Rules that select
       rows also report `selected` (bool [n], in the row order of the input) and
       `score_gap` (float64 [], the lowest score among the rows left out minus the
-      highest among those selected).
+      highest among those selected; the other way round for `zeno`, whose best scores are
+      the highest).
   """
 
   state: Any
@@ -48,3 +53,46 @@ class AggregationRule(NamedTuple):
   name: str
   init: Callable[[int], Any]
   apply: Callable[[Any, signatures.Updates, signatures.Weights, signatures.Seed], RuleOutput]
+
+
+class RootView(NamedTuple):
+  """What the server's root set tells about the model that enters a round.
+
+  Attributes:
+    update: float32 [d], what an honest client that held the root set would send, without
+      noise for differential privacy.
+    loss_after: `step float32 [d] -> float64 []`: the mean loss on the root set of the model
+      from which `step` is subtracted.
+    learning_rate: What the server multiplies the aggregate by before it subtracts it.
+  """
+
+  update: signatures.Aggregate
+  loss_after: Callable[[tf.Tensor], tf.Tensor]
+  learning_rate: float = 1.0
+
+
+class RootedRule(NamedTuple):
+  """A named rule that looks at a root set, with its options already bound.
+
+  Attributes:
+    name: As of an `AggregationRule`.
+    init: As of an `AggregationRule`.
+    apply: As of an `AggregationRule`, with the `RootView` of the round as its last argument.
+  """
+
+  name: str
+  init: Callable[[int], Any]
+  apply: Callable[
+    [Any, signatures.Updates, signatures.Weights, signatures.Seed, RootView], RuleOutput
+  ]
+
+
+def bind(rooted: RootedRule, root: RootView) -> AggregationRule:
+  """Returns the rule that a rooted rule is in the round of which `root` tells."""
+
+  def apply(
+    state: Any, updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed
+  ) -> RuleOutput:
+    return rooted.apply(state, updates, weights, seed, root)
+
+  return AggregationRule(rooted.name, rooted.init, apply)

@@ -21,6 +21,16 @@ from tff_robust.aggregators import rule as rule_lib
 from tff_robust.factories import flat, gather
 
 
+def _checked(rule: rule_lib.AggregationRule) -> rule_lib.AggregationRule:
+  """Returns a rule that needs nothing beside the updates, else raises."""
+  if isinstance(rule, rule_lib.RootedRule):
+    raise TypeError(
+      f'rule {rule.name!r} looks at a root set and at the model, which an aggregation of TFF is'
+      ' not given; train with computations.learning_process, or bind it to a RootView.'
+    )
+  return rule
+
+
 def _build_process(
   rule: rule_lib.AggregationRule, seed: int, value_type: tff.Type, weight_type: tff.Type | None
 ) -> tff.templates.AggregationProcess:
@@ -94,8 +104,11 @@ class ByzantineRobustFactory(tff.aggregators.UnweightedAggregationFactory):
     Args:
       rule: The rule. Its weights are all 1.
       seed: Seed of the draws of rules that draw, folded with the round.
+
+    Raises:
+      TypeError: If the rule is a `RootedRule`.
     """
-    self._rule = rule
+    self._rule = _checked(rule)
     self._seed = seed
 
   def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
@@ -128,8 +141,11 @@ class WeightedByzantineRobustFactory(tff.aggregators.WeightedAggregationFactory)
     Args:
       rule: The rule.
       seed: Seed of the draws of rules that draw, folded with the round.
+
+    Raises:
+      TypeError: If the rule is a `RootedRule`.
     """
-    self._rule = rule
+    self._rule = _checked(rule)
     self._seed = seed
 
   def create(self, value_type: tff.Type, weight_type: tff.Type) -> tff.templates.AggregationProcess:

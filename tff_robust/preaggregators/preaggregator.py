@@ -1,12 +1,17 @@
 """What a pre-aggregator is, and how it is put before a rule."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
 from tff_robust import signatures
 from tff_robust.aggregators import demands, rule
+
+Rule = TypeVar('Rule', rule.AggregationRule, rule.RootedRule)
+
+# What a rule measures of each row that it gets.
+_BY_ROW = ('selected', 'trust')
 
 
 class PreAggregator(NamedTuple):
@@ -28,19 +33,31 @@ class PreAggregator(NamedTuple):
   keeps_rows: bool = True
 
 
-def compose(
-  preaggregators: Sequence[PreAggregator], before: rule.AggregationRule
-) -> rule.AggregationRule:
+def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   """Returns the rule that applies pre-aggregators in order, and then a rule.
 
   The rule must be declared for the rows that it gets: after `bucketing` these are the
   buckets. `num_nonfinite` counts the clients' rows. Where rows no longer belong to
-  clients, `selected` is not reported.
+  clients, what is measured of each row (`selected`, `trust`) is not reported.
 
   Args:
     preaggregators: Applied first to last. Each draws from a seed of its own.
-    before: The rule.
+    before: The rule; a rooted rule stays rooted.
   """
+  name = '+'.join([*(step.name for step in preaggregators), before.name])
+  if isinstance(before, rule.RootedRule):
+
+    def apply_rooted(
+      state: Any,
+      updates: signatures.Updates,
+      weights: signatures.Weights,
+      seed: signatures.Seed,
+      root: rule.RootView,
+    ) -> rule.RuleOutput:
+      bound = compose(preaggregators, rule.bind(before, root))
+      return bound.apply(state, updates, weights, seed)
+
+    return rule.RootedRule(name, before.init, apply_rooted)
   keeps_rows = all(step.keeps_rows for step in preaggregators)
 
   def apply(
@@ -55,8 +72,7 @@ def compose(
     measurements = dict(output.measurements)
     measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
     if not keeps_rows:
-      measurements.pop('selected', None)
+      measurements = {key: found for key, found in measurements.items() if key not in _BY_ROW}
     return rule.RuleOutput(output.state, output.aggregate, measurements)
 
-  name = '+'.join([*(step.name for step in preaggregators), before.name])
   return rule.AggregationRule(name, before.init, apply)
