@@ -129,7 +129,7 @@ def _title(experiment: config.ExperimentConfig) -> str:
   training, attack = experiment.training, experiment.attack
   aggregation = experiment.aggregation
   rule = ' then '.join([*aggregation.preaggregators, aggregation.aggregator])
-  rule += _options(aggregation.options)
+  rule += _options({**aggregation.options, 'root_size': experiment.data.root_size})
   parts = [
     f'{experiment.data.dataset}, {training.model}, {training.algorithm}, {rule},'
     f' {training.clients_per_round} of {experiment.data.num_clients} clients a round'
@@ -182,7 +182,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   runtime = contexts.install_context(options.runtime, **options.runtime_options())
 
   from binaries import attacked_data, federated_data
-  from computations import client_values, learning_process, models
+  from computations import client_values, learning_process, models, root_set
   from tff_robust.program import certificates, checkpoints, training_loop
   from tff_robust.runtime import resident
 
@@ -203,7 +203,11 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     x, y = map(resident.ResidentArray, holders.honest.all_arrays)
     source = client_values.IndexSource(x, y)
   process = learning_process.build_learning_process(
-    experiment, model=model, schedule=plan.attack, source=source
+    experiment,
+    model=model,
+    schedule=plan.attack,
+    source=source,
+    root=data.root and root_set.RootSet(*data.root),
   )
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:

@@ -69,6 +69,14 @@ SETTINGS: tuple[Setting, ...] = (
     'validation_fraction',
     'Share of the training examples that the server holds out for validation.',
   ),
+  Setting(
+    'root_size',
+    'data',
+    'root_size',
+    'Training examples that the server holds as its root set, which no privacy statement covers;'
+    f' left out, {config.DEFAULT_ROOT_SIZE}. Read by --aggregator='
+    f'{"|".join(name for name, entry in registry.AGGREGATORS.items() if entry.needs_root)}.',
+  ),
   Setting('model', 'training', 'model', 'Which model to train.', config.MODELS),
   Setting(
     'algorithm',

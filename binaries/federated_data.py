@@ -1,4 +1,4 @@
-"""The data of a run: dealt to clients, held out for validation, kept for the test."""
+"""The data of a run: dealt to clients, held by the server, kept for validation and test."""
 
 import dataclasses
 from typing import Any
@@ -20,6 +20,8 @@ class FederatedData:
     num_classes: Number of classes.
     channel_mean: float32 [C] of the training images.
     channel_std: float32 [C] of the training images.
+    root: Images and labels of the server's root set, or None for a rule that looks at none. No
+      client holds any of them, and none is evaluated.
   """
 
   clients: client_data.FederatedDataset
@@ -28,10 +30,11 @@ class FederatedData:
   num_classes: int
   channel_mean: np.ndarray
   channel_std: np.ndarray
+  root: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def deal(dataset: load.Dataset, data: config.DataConfig, *, seed: int) -> FederatedData:
-  """Holds out validation examples and deals the others to clients.
+  """Holds out validation examples and a root set, and deals the others to clients.
 
   Args:
     dataset: The whole data set.
@@ -39,13 +42,22 @@ def deal(dataset: load.Dataset, data: config.DataConfig, *, seed: int) -> Federa
     seed: The seed of the run.
 
   Raises:
-    ValueError: When there are too few examples for the clients.
+    ValueError: When there are too few examples for the root set or the clients.
   """
   training, held_out = partition.hold_out(
     len(dataset.train_y),
     fraction=data.validation_fraction,
     generator=seeds.host_generator(seed, seeds.Purpose.VALIDATION_SPLIT),
   )
+  root = None
+  if data.root_size is not None:
+    dealt, rooted = partition.set_aside(
+      len(training),
+      count=data.root_size,
+      generator=seeds.host_generator(seed, seeds.Purpose.ROOT_SET),
+    )
+    root = dataset.train_x[training[rooted]], dataset.train_y[training[rooted]]
+    training = training[dealt]
   x, y = dataset.train_x[training], dataset.train_y[training]
   mean, std = load.channel_statistics(x)
   return FederatedData(
@@ -55,6 +67,7 @@ def deal(dataset: load.Dataset, data: config.DataConfig, *, seed: int) -> Federa
     num_classes=dataset.num_classes,
     channel_mean=mean,
     channel_std=std,
+    root=root,
   )
 
 

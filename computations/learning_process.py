@@ -1,10 +1,12 @@
 """Federated SGD and federated averaging, composed from client work, attack and rule.
 
 The composition is TFF's own (`tff.learning.templates.compose_learning_process`) with TFF's
-broadcast distributor and optimizer finalizer; only client work and aggregation are ours.
+broadcast distributor and optimizer finalizer; only client work and aggregation are ours. A
+rule that looks at a root set takes `rooted_learning_process.compose` in its place.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow_federated as tff
 
@@ -14,6 +16,8 @@ from computations import (
   client_values,
   dp_client_work,
   local_training,
+  root_set,
+  rooted_learning_process,
 )
 from computations import weights as weights_lib
 from tff_robust import config as config_lib
@@ -23,6 +27,8 @@ from tff_robust.attacks import attack_schedule
 from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import dp_gradient
 
+Composer = Callable[..., tff.learning.templates.LearningProcess]
+
 
 def build_learning_process(
   config: config_lib.ExperimentConfig,
@@ -30,6 +36,7 @@ def build_learning_process(
   model: tff.learning.models.FunctionalModel,
   schedule: attack_schedule.AttackSchedule | None = None,
   source: client_values.ExampleSource | None = None,
+  root: root_set.RootSet | None = None,
 ) -> tff.learning.templates.LearningProcess:
   """Builds the whole training process of an experiment.
 
@@ -39,6 +46,7 @@ def build_learning_process(
     model: The model to train.
     schedule: In which rounds the attack is on; in all of them by default.
     source: Where the examples are; by default every client brings its own as a sequence.
+    root: The examples that the server holds, given exactly when the rule looks at them.
 
   Returns:
     A process whose `next` takes its state and, at clients,
@@ -46,6 +54,9 @@ def build_learning_process(
     `client_work` (`loss_sum` and `num_examples` over honest clients) and `aggregator`
     (`rule` and `observer`, see `computations.aggregation`; the observer measures the inner
     products of the messages when the run has a certificate to compute from them).
+
+  Raises:
+    ValueError: If the rule looks at a root set and there is none, or the other way round.
   """
   training = local_training.LocalTraining(
     algorithm=config.training.algorithm,
@@ -84,21 +95,41 @@ def build_learning_process(
       clean_work=clean_work,
       byzantine_dp_noise=attack.byzantine_dp_noise,
     )
-  return compose(
-    model,
-    work,
-    aggregation.build_aggregation(
+  server_learning_rate = config.training.server_learning_rate or 1.0
+  message_type = dp_client_work.message_type(model)
+  weights_type = weights_lib.weights_type(model)
+  if isinstance(rule, rule_lib.RootedRule):
+    if root is None:
+      raise ValueError(f'rule {rule.name!r} looks at a root set; give root.')
+    aggregator = aggregation.build_rooted_aggregation(
       rule,
-      message_type=dp_client_work.message_type(model),
-      trainable_type=weights_lib.weights_type(model).trainable,
+      look=root_set.build_look(
+        model, root, training=training, mechanism=mechanism, learning_rate=server_learning_rate
+      ),
+      message_type=message_type,
+      weights_type=weights_type,
+      seed=config.seed,
+    )
+    composer = rooted_learning_process.compose
+  else:
+    if root is not None:
+      raise ValueError(f'root has no effect with rule {rule.name!r}; leave it out.')
+    aggregator = aggregation.build_aggregation(
+      rule,
+      message_type=message_type,
+      trainable_type=weights_type.trainable,
       seed=config.seed,
       with_gram=config.has_krum_certificate,
-    ),
-    server_learning_rate=config.training.server_learning_rate or 1.0,
+    )
+    composer = tff.learning.templates.compose_learning_process
+  return compose(
+    model, work, aggregator, server_learning_rate=server_learning_rate, composer=composer
   )
 
 
-def build_rule(aggregation_config: config_lib.AggregationConfig) -> rule_lib.AggregationRule:
+def build_rule(
+  aggregation_config: config_lib.AggregationConfig,
+) -> rule_lib.AggregationRule | rule_lib.RootedRule:
   """Returns the rule of a run with its pre-aggregators before it."""
   options = aggregation_config.options
   rule = registry.build(registry.AGGREGATORS, aggregation_config.aggregator, options)
@@ -129,14 +160,23 @@ def compose(
   aggregator: tff.templates.AggregationProcess,
   *,
   server_learning_rate: float,
+  composer: Composer = tff.learning.templates.compose_learning_process,
 ) -> tff.learning.templates.LearningProcess:
-  """Composes the parts into TFF's learning process with a plain SGD server.
+  """Composes the parts into a learning process with a plain SGD server.
 
   An aggregate that holds a NaN leaves the model where it was (TFF's finalizer).
+
+  Args:
+    model: The model to train.
+    client_work: What clients do.
+    aggregator: How their messages are combined.
+    server_learning_rate: Multiplies the aggregate, which is then subtracted.
+    composer: TFF's composition, or `rooted_learning_process.compose` for an aggregator that
+      is also given the model.
   """
   weights_type = weights_lib.weights_type(model)
 
-  return tff.learning.templates.compose_learning_process(
+  return composer(
     weights_lib.initial_weights(model),
     tff.learning.templates.build_broadcast_process(weights_type),
     client_work,

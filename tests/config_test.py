@@ -156,6 +156,41 @@ def test_defaults_depend_on_the_algorithm():
       ),
       ['byzantine_dp_noise=True', 'no effect'],
     ),
+    (lambda: config.DataConfig(root_size=0), ['root_size=0', 'at least 1']),
+    (
+      lambda: experiment(data=config.DataConfig(root_size=50), aggregation=krum()),
+      ['root_size=50', 'no effect', "'krum'", 'fltrust, zeno'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(aggregator='fltrust'),
+        attack=config.AttackConfig(attack='optimal_ipm', num_byzantine=2),
+      ),
+      ["'optimal_ipm'", "'fltrust'", 'root set', 'another attack'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          aggregator='zeno',
+          preaggregators=['static_clipping'],
+          options={'max_byzantine': 2, 'max_norm': 1.0},
+        ),
+        attack=config.AttackConfig(attack='optimal_alie', num_byzantine=2),
+      ),
+      ["'optimal_alie'", "'zeno'"],
+    ),
+    (
+      lambda: config.AggregationConfig(
+        aggregator='zeno', options={'max_byzantine': 2, 'norm_penalty': -1.0}
+      ),
+      ['norm_penalty=-1.0', 'at least 0'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(aggregator='zeno', options={'max_byzantine': 25})
+      ),
+      ["'zeno'", 'max_byzantine=25', 'at least 26'],
+    ),
     (
       lambda: experiment(
         aggregation=config.AggregationConfig(
@@ -184,6 +219,23 @@ def test_preaggregators_read_the_same_options_as_the_rule():
   assert aggregation.preaggregators == ('nearest_neighbor_mixing', 'bucketing')
   assert aggregation.options == {'max_byzantine': 2, 'bucket_size': 3}
   assert aggregation.rows_before_rule(25) == 9
+
+
+def test_root_set_has_a_default_size_with_rules_that_look_at_it_only():
+  trusting = experiment(aggregation=config.AggregationConfig(aggregator='fltrust'))
+  assert trusting.data.root_size == 100
+  assert config.ExperimentConfig.from_json(trusting.to_json()) == trusting
+  given = experiment(
+    data=config.DataConfig(root_size=7),
+    aggregation=config.AggregationConfig(aggregator='zeno', options={'max_byzantine': 24}),
+  )
+  assert given.data.root_size == 7
+  assert given.aggregation.options == {
+    'max_byzantine': 24,
+    'trial_learning_rate': None,
+    'norm_penalty': None,
+  }
+  assert experiment(aggregation=krum()).data.root_size is None
 
 
 def test_smallest_cohort_at_which_krum_is_defined_is_accepted():

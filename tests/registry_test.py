@@ -19,6 +19,8 @@ EXAMPLES = {
   'attack_target_class': 1,
 }
 NUM_CLIENTS = 11
+# A loss that falls along the ones, so that no update is tried in vain.
+ROOT = rule_lib.RootView(tf.ones(6), lambda step: -tf.reduce_sum(step))
 
 
 def options_of(kind, table, name):
@@ -27,11 +29,18 @@ def options_of(kind, table, name):
   return registry.complete_options(kind, table, name, given)
 
 
-@pytest.mark.parametrize('name', registry.AGGREGATORS)
-def test_every_rule_is_built_from_its_row_and_answers(name):
+def rule_of(name):
+  """Returns the options and the rule of a row; a rooted rule is bound to `ROOT`."""
   options = options_of('aggregator', registry.AGGREGATORS, name)
   rule = registry.build(registry.AGGREGATORS, name, options)
-  assert isinstance(rule, rule_lib.AggregationRule)
+  rooted = registry.AGGREGATORS[name].needs_root
+  assert isinstance(rule, rule_lib.RootedRule if rooted else rule_lib.AggregationRule)
+  return options, rule_lib.bind(rule, ROOT) if rooted else rule
+
+
+@pytest.mark.parametrize('name', registry.AGGREGATORS)
+def test_every_rule_is_built_from_its_row_and_answers(name):
+  _, rule = rule_of(name)
   assert rule.name == name
   updates = np.random.default_rng(0).standard_normal((NUM_CLIENTS, 6)).astype(np.float32)
   output = rule.apply(rule.init(6), updates, np.ones(NUM_CLIENTS, np.float32), [1, 2])
@@ -42,8 +51,7 @@ def test_every_rule_is_built_from_its_row_and_answers(name):
 
 @pytest.mark.parametrize('name', registry.AGGREGATORS)
 def test_demand_for_clients_in_the_row_is_the_demand_of_the_rule(name):
-  options = options_of('aggregator', registry.AGGREGATORS, name)
-  rule = registry.build(registry.AGGREGATORS, name, options)
+  options, rule = rule_of(name)
   required = registry.AGGREGATORS[name].required_clients(options)
   for num_clients in (required, required - 1):
     rows, weights = np.eye(num_clients, 6, dtype=np.float32), np.ones(num_clients, np.float32)

@@ -28,6 +28,7 @@ NOISE_SCALES = mechanisms.NOISE_SCALES
 NOISE_SOURCES = ('seeded', 'entropy')
 AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
 ACCOUNTANTS = ('pld', 'rdp', 'rdp_classic')
+DEFAULT_ROOT_SIZE = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,9 @@ class DataConfig:
     dirichlet_alpha: Concentration, for `partition='dirichlet'` only.
     shards_per_client: Label shards a client gets, for `partition='label_shards'` only.
     validation_fraction: Share of the training examples that the server holds out.
+    root_size: Training examples that the server holds as its root set, for rules that look at
+      one only: `DEFAULT_ROOT_SIZE` if an experiment with such a rule leaves it out. They are
+      nobody else's, and no privacy statement covers them.
   """
 
   dataset: str = 'digits'
@@ -51,6 +55,7 @@ class DataConfig:
   dirichlet_alpha: float | None = None
   shards_per_client: int | None = None
   validation_fraction: float = 0.1
+  root_size: int | None = None
 
   def __post_init__(self) -> None:
     checks.known_name('dataset', self.dataset, DATASETS)
@@ -67,6 +72,8 @@ class DataConfig:
       checks.positive('dirichlet_alpha', self.dirichlet_alpha)
     if self.shards_per_client is not None:
       checks.at_least('shards_per_client', self.shards_per_client, 1)
+    if self.root_size is not None:
+      checks.at_least('root_size', self.root_size, 1)
     if self.dataset == 'digits' and self.data_dir is not None:
       raise ValueError(
         f"data_dir={self.data_dir!r} has no effect with dataset 'digits', which is embedded;"
@@ -167,6 +174,11 @@ class AggregationConfig:
     )
     object.__setattr__(self, 'options', options)
 
+  @property
+  def needs_root(self) -> bool:
+    """Whether the rule looks at a root set at the server."""
+    return registry.AGGREGATORS[self.aggregator].needs_root
+
   def rows_before_rule(self, num_clients: int) -> int:
     """Returns how many rows the rule gets from a round of so many clients."""
     for name in self.preaggregators:
@@ -259,6 +271,7 @@ class ExperimentConfig:
       raise ValueError(
         f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
       )
+    self._complete_root()
     options = self.aggregation.options
     rows = self.aggregation.rows_before_rule(cohort)
     counted = 'clients_per_round' if rows == cohort else 'rows after pre-aggregation'
@@ -291,6 +304,27 @@ class ExperimentConfig:
         'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
         ' noise_multiplier or leave it out.'
       )
+
+  def _complete_root(self) -> None:
+    """Settles the size of the root set, and refuses attacks that cannot try such a rule."""
+    aggregator, root_size = self.aggregation.aggregator, self.data.root_size
+    if not self.aggregation.needs_root:
+      if root_size is not None:
+        rooted = [name for name, entry in registry.AGGREGATORS.items() if entry.needs_root]
+        raise ValueError(
+          f'root_size={root_size} has no effect with aggregator {aggregator!r}, which looks at no'
+          f' root set; leave it out or take one of: {", ".join(rooted)}.'
+        )
+      return
+    attack = self.attack.attack
+    if attack != NO_ATTACK and registry.ATTACKS[attack].takes_rule:
+      raise ValueError(
+        f'attack {attack!r} tries its step on the rule, but aggregator {aggregator!r} answers with'
+        ' the root set, which only the server holds; take another attack or another aggregator.'
+      )
+    if root_size is None:
+      completed = dataclasses.replace(self.data, root_size=DEFAULT_ROOT_SIZE)
+      object.__setattr__(self, 'data', completed)
 
   @property
   def has_krum_certificate(self) -> bool:

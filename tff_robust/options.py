@@ -63,6 +63,18 @@ OPTIONS: Mapping[str, Option] = {
   'smoothing': Option(float, 'Smallest distance in the weights of Weiszfeld.', checks.positive),
   'tolerance': Option(float, 'Relative step at which an iteration ends.', checks.nonnegative),
   'max_iterations': Option(int, 'Iterations after which it ends in any case.', _at_least(1)),
+  'trial_learning_rate': Option(
+    float,
+    'Learning rate of the step with which each update is tried on the root set; left out,'
+    ' that of the server.',
+    checks.positive,
+  ),
+  'norm_penalty': Option(
+    float,
+    'Penalty on the squared norm of an update, beside the loss that it saves; left out, a'
+    ' 200th of the trial learning rate.',
+    checks.nonnegative,
+  ),
   'bucket_size': Option(int, 'Rows that bucketing averages into one.', _at_least(1)),
   'max_norm': Option(float, 'Norm to which static clipping clips.', checks.positive),
   'attack_epsilon': Option(

@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
+    needs_root: For rules: whether it looks at a root set at the server. Then the builder
+      returns a `RootedRule`.
     by_data: For attacks: whether compromised clients train honestly on poisoned data. Then the
       builder also takes `num_classes` and returns a transform `(x, y) -> (x, y)`, and there is
       no view to choose.
@@ -43,6 +45,7 @@ class Entry(NamedTuple):
   knowledge: tuple[str, ...] = ()
   takes_rule: bool = False
   by_data: bool = False
+  needs_root: bool = False
 
 
 _F = {'max_byzantine': 'max_byzantine'}
@@ -107,6 +110,14 @@ AGGREGATORS: Mapping[str, Entry] = {
   ),
   'foolsgold': _rule('foolsgold', {}, lambda options: 2),
   'sign_majority': _rule('sign_majority', {}, _any_number),
+  'fltrust': _rule('fltrust', {}, _any_number)._replace(needs_root=True),
+  'zeno': _rule(
+    'zeno',
+    _same_names('max_byzantine', 'trial_learning_rate', 'norm_penalty'),
+    _at_least_per_byzantine(1, 1),
+    trial_learning_rate=None,
+    norm_penalty=None,
+  )._replace(needs_root=True),
   # What public code calls Krum, for replication: see the module.
   'krum_byzfl': _rule('krum_byzfl', module='krum_variants'),
   'krum_calicarpa': _rule('krum_calicarpa', _F, _KRUM_CLIENTS, module='krum_variants'),
@@ -295,8 +306,8 @@ def build(
     num_classes: Classes of the data set, for attacks by data.
 
   Returns:
-    What the builder returns: an `AggregationRule`, a `PreAggregator`, an `Attack`, or for an
-    attack by data a transform `(x, y) -> (x, y)`.
+    What the builder returns: an `AggregationRule` or a `RootedRule`, a `PreAggregator`, an
+    `Attack`, or for an attack by data a transform `(x, y) -> (x, y)`.
   """
   entry = table[name]
   module_name, function_name = entry.target.split(':')

@@ -24,6 +24,8 @@ class Purpose(enum.IntEnum):
   DP_NOISE = 7
   ATTACK = 8
   RULE = 9
+  ROOT_SET = 10
+  ROOT_BATCHES = 11
 
 
 def host_generator(run_seed: int, purpose: Purpose, *indices: int) -> np.random.Generator:

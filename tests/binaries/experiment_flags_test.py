@@ -7,7 +7,7 @@ from binaries import experiment_flags
 from tff_robust import config, registry
 
 # A value that differs from its default for each flag that is not an option of a rule or an
-# attack, in three runs, since some exclude each other.
+# attack, in four runs, since some exclude each other.
 AVERAGING = {
   'dataset': 'cifar10',
   'data_dir': 'somewhere',
@@ -61,8 +61,13 @@ EPOCHS = {
   'max_norm': 2.25,
   'bucket_size': 3,
 }
+ROOTED = {
+  'num_rounds': 7,
+  'aggregator': 'fltrust',
+  'root_size': 60,
+}
 TEXTS = {'attack_direction': ('sign',), 'attack_class_map': ('1:7,7:1',)}
-RUNS = (AVERAGING, PRIVATE, EPOCHS)
+RUNS = (AVERAGING, PRIVATE, EPOCHS, ROOTED)
 
 
 def parse(*arguments):

@@ -165,6 +165,25 @@ def test_hold_out_splits_without_overlap():
   assert not np.array_equal(validation, other[1])
 
 
+def test_root_set_is_drawn_without_overlap():
+  dealt, root = partition.set_aside(300, count=40, generator=_generator())
+  assert len(root) == 40
+  assert sorted([*dealt.tolist(), *root.tolist()]) == list(range(300))
+  assert root.tolist() == sorted(root.tolist())
+  assert root.max() > 100
+  assert np.array_equal(root, partition.set_aside(300, count=40, generator=_generator())[1])
+  other = partition.set_aside(300, count=40, generator=_generator(1))
+  assert not np.array_equal(root, other[1])
+
+
+@pytest.mark.parametrize('count', [300, 301])
+def test_root_set_must_leave_something_to_the_clients(count):
+  with pytest.raises(ValueError, match=f'root_size={count} leaves none of 300'):
+    partition.set_aside(300, count=count, generator=_generator())
+  dealt, _ = partition.set_aside(300, count=299, generator=_generator())
+  assert len(dealt) == 1
+
+
 def test_hold_out_refuses_empty_parts():
   with pytest.raises(ValueError, match='holds out 0'):
     partition.hold_out(4, fraction=0.1, generator=_generator())

@@ -38,6 +38,31 @@ def hold_out(
   return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def set_aside(
+  num_examples: int, *, count: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+  """Splits examples at random into those that clients share and the server's root set.
+
+  Args:
+    num_examples: How many examples there are.
+    count: How many the root set gets.
+    generator: Source of randomness.
+
+  Returns:
+    Two sorted int64 arrays that cover every index once: the clients' and the server's.
+
+  Raises:
+    ValueError: If nothing would be left for the clients.
+  """
+  checks.at_least('root_size', count, 1)
+  if count >= num_examples:
+    raise ValueError(
+      f'root_size={count} leaves none of {num_examples} training examples to the clients; lower it.'
+    )
+  order = generator.permutation(num_examples)
+  return np.sort(order[count:]), np.sort(order[:count])
+
+
 def iid(
   labels: np.ndarray, *, num_clients: int, generator: np.random.Generator
 ) -> list[np.ndarray]:
