@@ -1,5 +1,6 @@
 """The privacy statement of a run, from its configuration and who took part how often."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -34,7 +35,14 @@ def statement(
     _statement(experiment, size, participations)
     for size in dict.fromkeys((max(1, min(client_sizes)), max(client_sizes)))
   ]
-  return max(statements, key=lambda found: found.main.epsilon or 0.0)
+  found = max(statements, key=lambda found: found.main.epsilon or 0.0)
+  root_size = experiment.data.root_size
+  if root_size is None:
+    return found
+  root = (
+    f"The {root_size} examples of the server's root set are its own, and no figure covers them."
+  )
+  return dataclasses.replace(found, assumptions=(*found.assumptions, root))
 
 
 def _statement(
