@@ -12,7 +12,7 @@ import tensorflow as tf
 from tff_robust import checks, signatures
 from tff_robust.aggregators import averages, demands, finite_rows, row_norms, rule
 
-# Penalty over learning rate: 0.0005 over 0.1, as in the paper's experiments.
+# Penalty over learning rate, as in the demonstration that the authors publish.
 _PENALTY_OF_LEARNING_RATE = 1 / 200
 
 
@@ -120,14 +120,17 @@ def build_zeno(
 
   `score_gap` is the lowest score selected minus the highest left out, 0 where no finite one
   was left out. The loss is that of the whole root set in each round; the paper draws a few
-  fresh examples for it (n_r = 4 in its experiments), which is cheaper and noisier.
+  fresh examples for it (n_r, 4 in the authors' code), which is cheaper and noisier. The
+  penalty is on the squared norm, as in the paper; the authors' code
+  (https://github.com/xcgoner/icml2019_zeno) takes the mean of the squared entries, so its
+  penalty is `norm_penalty` divided by d here.
 
   Args:
     max_byzantine: Declared Byzantine clients, f.
     trial_learning_rate: Of the step with which an update is tried (gamma in the paper), by
       default that of the server: the step that would be taken if the aggregate were it.
-    norm_penalty: rho in the paper, by default a 200th of the trial learning rate, as 0.0005
-      at 0.1 in the paper's experiments.
+    norm_penalty: rho in the paper, by default a 200th of the trial learning rate, the ratio of
+      the authors' demonstration.
   """
   checks.at_least('max_byzantine', max_byzantine, 0)
   if trial_learning_rate is not None:
