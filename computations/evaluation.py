@@ -22,7 +22,8 @@ def build_evaluate(
   int32 [m], and returns
 
   - `accuracy`, the share of examples whose largest logit is at the label; an example with a
-    NaN among its logits predicts nothing and counts as an error;
+    NaN among its logits predicts nothing and counts as a guess, right once in as many times as
+    there are classes, so that a model which has diverged is at the level of chance;
   - `loss`, the mean cross-entropy of the softmax, computed in float64: finite wherever
     logits are, infinite or NaN where they are not;
   - `num_examples`.
@@ -41,16 +42,17 @@ def build_evaluate(
 
   @tf.function
   def sums(weights: Any, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    correct = tf.constant(0, tf.int64)
+    correct = tf.constant(0.0, tf.float64)
     loss = tf.constant(0.0, tf.float64)
     for start in tf.range(0, tf.shape(y)[0], batch_size):
       labels = y[start : start + batch_size]
       logits = tf.cast(
         model.predict_on_batch(weights, x[start : start + batch_size], training=False), tf.float64
       )
-      is_number = tf.logical_not(tf.reduce_any(tf.math.is_nan(logits), axis=1))
+      is_guess = tf.reduce_any(tf.math.is_nan(logits), axis=1)
       is_hit = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
-      correct += tf.math.count_nonzero(tf.logical_and(is_number, is_hit))
+      chance = 1.0 / tf.cast(tf.shape(logits)[1], tf.float64)
+      correct += tf.reduce_sum(tf.where(is_guess, chance, tf.cast(is_hit, tf.float64)))
       loss += tf.reduce_sum(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
       )
@@ -69,7 +71,7 @@ def build_evaluate(
       )
     correct, loss = sums(tensors, images, labels)
     return collections.OrderedDict(
-      accuracy=int(correct) / num_examples,
+      accuracy=float(correct) / num_examples,
       loss=float(loss) / num_examples,
       num_examples=num_examples,
     )
