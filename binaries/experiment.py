@@ -198,7 +198,11 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     x, y = map(resident.ResidentArray, holders.honest.all_arrays)
     source = client_values.IndexSource(x, y)
   process = learning_process.build_learning_process(
-    experiment, model=model, schedule=plan.attack, source=source
+    experiment,
+    model=model,
+    schedule=plan.attack,
+    source=source,
+    client_sizes=data.clients.client_sizes.tolist(),
   )
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:

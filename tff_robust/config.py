@@ -292,6 +292,24 @@ class ExperimentConfig:
         'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
         ' noise_multiplier or leave it out.'
       )
+    self._check_noise_limits()
+
+  def _check_noise_limits(self) -> None:
+    """Raises where messages are to be held against DP noise that they do not bear."""
+    steps = self.aggregation.preaggregators
+    for name in steps:
+      if not registry.PREAGGREGATORS[name].takes_noise_limits:
+        continue
+      if not self.privacy.noise_multiplier:
+        raise ValueError(
+          f'preaggregators={name} holds messages against their DP noise, and there is none; give'
+          ' l2_norm_clip and a noise_multiplier above 0, or leave it out.'
+        )
+      if name in steps[1:]:
+        raise ValueError(
+          f'preaggregators={",".join(steps)}: {name} knows the noise of messages only as clients'
+          ' send them; name it once, and first.'
+        )
 
   @property
   def has_krum_certificate(self) -> bool:

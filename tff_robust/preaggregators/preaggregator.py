@@ -1,12 +1,17 @@
 """What a pre-aggregator is, and how it is put before a rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tff_robust import signatures
 from tff_robust.aggregators import demands, rule
+
+
+def _nothing(before: tf.Tensor, after: tf.Tensor) -> Mapping[str, tf.Tensor]:
+  del before, after
+  return {}
 
 
 class PreAggregator(NamedTuple):
@@ -18,6 +23,8 @@ class PreAggregator(NamedTuple):
       float32 [m, d], weights float32 [m])`. A row with a NaN or an infinity makes every
       row that it enters non-finite, and no other.
     keeps_rows: Whether row i of the result belongs to client i.
+    measure: `(updates that came in, updates that went out) -> measurements`, which join
+      those of the rule.
   """
 
   name: str
@@ -26,6 +33,7 @@ class PreAggregator(NamedTuple):
     tuple[signatures.Updates, signatures.Weights],
   ]
   keeps_rows: bool = True
+  measure: Callable[[signatures.Updates, signatures.Updates], Mapping[str, tf.Tensor]] = _nothing
 
 
 def compose(
@@ -34,7 +42,8 @@ def compose(
   """Returns the rule that applies pre-aggregators in order, and then a rule.
 
   The rule must be declared for the rows that it gets: after `bucketing` these are the
-  buckets. `num_nonfinite` counts the clients' rows. Where rows no longer belong to
+  buckets. `num_nonfinite` counts the clients' rows, and what a pre-aggregator measures joins
+  what the rule does. Where rows no longer belong to
   clients, `selected` is not reported.
 
   Args:
@@ -48,11 +57,14 @@ def compose(
   ) -> rule.RuleOutput:
     updates = demands.as_updates(updates)
     finite = demands.finite_rows(updates)
+    measured: dict[str, tf.Tensor] = {}
     for index, step in enumerate(preaggregators):
       draw = tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
-      updates, weights = step.apply(updates, weights, draw)
+      incoming = updates
+      updates, weights = step.apply(incoming, weights, draw)
+      measured.update(step.measure(incoming, updates))
     output = before.apply(state, updates, weights, seed)
-    measurements = dict(output.measurements)
+    measurements = {**output.measurements, **measured}
     measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
     if not keeps_rows:
       measurements.pop('selected', None)
