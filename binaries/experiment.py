@@ -130,6 +130,8 @@ def _title(experiment: config.ExperimentConfig) -> str:
     f'{experiment.data.dataset}, {training.model}, {training.algorithm}, {rule},'
     f' {training.clients_per_round} of {experiment.data.num_clients} clients a round'
   ]
+  if training.worker_momentum:
+    parts.append(f'worker momentum {training.worker_momentum:g}')
   if attack.attack != config.NO_ATTACK:
     where = 'each cohort' if attack.placement == 'cohort' else 'the population'
     parts.append(f'{attack.attack}{_options(attack.options)} by {attack.num_byzantine} of {where}')

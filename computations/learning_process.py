@@ -16,6 +16,7 @@ from computations import (
   dp_client_work,
   local_training,
   models,
+  worker_momentum,
 )
 from computations import weights as weights_lib
 from tff_robust import config as config_lib
@@ -68,6 +69,7 @@ def build_learning_process(
     noise_source=config.privacy.noise_source,
     source=source,
   )
+  work = with_worker_momentum(work, config)
   limits = None
   names = config.aggregation.preaggregators
   if any(registry.PREAGGREGATORS[name].takes_noise_limits for name in names):
@@ -86,6 +88,7 @@ def build_learning_process(
         mechanism=mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0),
         source=source,
       )
+      clean_work = with_worker_momentum(clean_work, config)
     work = byzantine_client_work.build_byzantine_client_work(
       work,
       attack=registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule),
@@ -106,6 +109,17 @@ def build_learning_process(
       with_gram=config.has_krum_certificate,
     ),
     server_learning_rate=config.training.server_learning_rate or 1.0,
+  )
+
+
+def with_worker_momentum(
+  work: tff.learning.templates.ClientWorkProcess, config: config_lib.ExperimentConfig
+) -> tff.learning.templates.ClientWorkProcess:
+  """Returns client work that sends momenta where the run asks for them, else `work` itself."""
+  if not config.training.worker_momentum:
+    return work
+  return worker_momentum.build_worker_momentum(
+    work, num_clients=config.data.num_clients, momentum=config.training.worker_momentum
   )
 
 
