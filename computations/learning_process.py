@@ -71,8 +71,7 @@ def build_learning_process(
   )
   work = with_worker_momentum(work, config)
   limits = None
-  names = config.aggregation.preaggregators
-  if any(registry.PREAGGREGATORS[name].takes_noise_limits for name in names):
+  if config.aggregation.needs_noise_limits:
     limits = build_noise_limits(
       config, dimension=models.num_parameters(model), client_sizes=client_sizes
     )

@@ -172,6 +172,11 @@ class AggregationConfig:
     )
     object.__setattr__(self, 'options', options)
 
+  @property
+  def needs_noise_limits(self) -> bool:
+    """Whether a pre-aggregator holds messages against the DP noise that they bear."""
+    return any(registry.PREAGGREGATORS[name].takes_noise_limits for name in self.preaggregators)
+
   def rows_before_rule(self, num_clients: int) -> int:
     """Returns how many rows the rule gets from a round of so many clients."""
     for name in self.preaggregators:

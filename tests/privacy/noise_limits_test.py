@@ -115,6 +115,21 @@ def test_tests_end_where_signal_drowns_the_noise():
   assert limits.norm_intervals[0][0] == 0
   assert limits.pair_distance == 0
   assert limits.distribution_distance >= 1
+  assert limits.describe().endswith('any distribution, pairs at any distance')
+  assert limits.describe().startswith('norm at most ')
+
+
+def test_limits_are_told_in_words():
+  limits = noise_limits.NoiseLimits(
+    norm_intervals=((1.25, 2.0), (1.5, 2.5)),
+    noise_stddevs=(0.5, 1.0),
+    distribution_distance=0.125,
+    pair_distance=1.75,
+    false_rejection_probability=1e-3,
+  )
+  assert limits.describe() == (
+    'norm 1.25 to 2.5, distribution within 0.125 of the noise, pairs at least 1.75 apart'
+  )
 
 
 def test_limits_exist_for_the_largest_models():

@@ -15,7 +15,8 @@ With C the clip norm and `gain` the factor of `mechanisms.Mechanism`, one step's
 longer than gain * C when a minibatch mean is clipped, and gain * C * m when m examples are.
 Batches that are cut from shuffled examples hold at most B. A Poisson batch of a client with
 n_k examples is binomial (n_k trials with probability min(1, B / n_k)); the bound then holds
-but for a stated probability.
+but for a stated probability. Rounding is left out: float32 weights that take the steps of
+`fed_avg` lose noise that is not large against a ten-millionth of them.
 
 Free of TensorFlow.
 """

@@ -72,6 +72,21 @@ class NoiseLimits:
   pair_distance: float
   false_rejection_probability: float
 
+  def describe(self) -> str:
+    """Returns the thresholds in words, those that reject nothing included."""
+    least = min(interval[0] for interval in self.norm_intervals)
+    greatest = max(interval[1] for interval in self.norm_intervals)
+    norms = f'norm {least:.3g} to {greatest:.3g}' if least else f'norm at most {greatest:.3g}'
+    distribution = f'distribution within {self.distribution_distance:.3g} of the noise'
+    pairs = f'pairs at least {self.pair_distance:.3g} apart'
+    return ', '.join(
+      [
+        norms,
+        distribution if self.distribution_distance < 1 else 'any distribution',
+        pairs if self.pair_distance else 'pairs at any distance',
+      ]
+    )
+
 
 def message_tail_probability(
   num_clients: int, *, false_rejection_probability: float = FALSE_REJECTION_PROBABILITY
