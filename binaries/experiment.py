@@ -30,6 +30,7 @@ class Experiment:
     loop: The training loop.
     guarantees: What the rule promises.
     runtime: One line that says where the run runs.
+    honest_messages: What honest messages can be, in words, where they are held against it.
   """
 
   experiment: config.ExperimentConfig
@@ -41,6 +42,7 @@ class Experiment:
   loop: Any
   guarantees: guarantees.Guarantees
   runtime: str
+  honest_messages: str | None = None
 
   def run(self) -> tuple[summary.Summary, int]:
     """Trains, and writes summary and picture; returns the summary and an exit status.
@@ -102,6 +104,8 @@ class Experiment:
     from tff_robust.runtime import errors
 
     print(f'{_title(self.experiment)}\n{self.runtime}\nfolder {self.folder}', file=sys.stderr)
+    if self.honest_messages is not None:
+      print(f'Honest messages: {self.honest_messages}', file=sys.stderr)
     if self.guarantees.risk_per_round:
       told = self.guarantees.max_byzantine
       print(
@@ -134,6 +138,8 @@ def _title(experiment: config.ExperimentConfig) -> str:
     f'{experiment.data.dataset}, {training.model}, {training.algorithm}, {rule},'
     f' {training.clients_per_round} of {experiment.data.num_clients} clients a round'
   ]
+  if training.worker_momentum:
+    parts.append(f'worker momentum {training.worker_momentum:g}')
   if attack.attack != config.NO_ATTACK:
     where = 'each cohort' if attack.placement == 'cohort' else 'the population'
     parts.append(f'{attack.attack}{_options(attack.options)} by {attack.num_byzantine} of {where}')
@@ -208,7 +214,15 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     schedule=plan.attack,
     source=source,
     root=data.root and root_set.RootSet(*data.root),
+    client_sizes=data.clients.client_sizes.tolist(),
   )
+  honest_messages = None
+  if experiment.aggregation.needs_noise_limits:
+    honest_messages = learning_process.build_noise_limits(
+      experiment,
+      dimension=models.num_parameters(model),
+      client_sizes=data.clients.client_sizes.tolist(),
+    ).describe()
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:
     run_folder.create(folder, experiment, running=options.shared(), runtime=runtime)
@@ -233,6 +247,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     loop=loop,
     guarantees=guarantees.build_guarantees(experiment, num_rounds=plan.num_rounds),
     runtime=runtime,
+    honest_messages=honest_messages,
   )
 
 

@@ -128,6 +128,13 @@ SETTINGS: tuple[Setting, ...] = (
     'Multiplies the aggregate; for --algorithm=fed_sgd it is the learning rate.',
   ),
   Setting(
+    'worker_momentum',
+    'training',
+    'worker_momentum',
+    'Share of its last message in what a client sends: a running average over its rounds; 0 is'
+    ' without.',
+  ),
+  Setting(
     'aggregator',
     'aggregation',
     'aggregator',

@@ -6,7 +6,7 @@ rule that looks at a root set takes `rooted_learning_process.compose` in its pla
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow_federated as tff
 
@@ -16,8 +16,10 @@ from computations import (
   client_values,
   dp_client_work,
   local_training,
+  models,
   root_set,
   rooted_learning_process,
+  worker_momentum,
 )
 from computations import weights as weights_lib
 from tff_robust import config as config_lib
@@ -25,7 +27,7 @@ from tff_robust import registry
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.attacks import attack_schedule
 from tff_robust.preaggregators import preaggregator
-from tff_robust.privacy import dp_gradient
+from tff_robust.privacy import dp_gradient, message_noise, noise_limits
 
 Composer = Callable[..., tff.learning.templates.LearningProcess]
 
@@ -37,6 +39,7 @@ def build_learning_process(
   schedule: attack_schedule.AttackSchedule | None = None,
   source: client_values.ExampleSource | None = None,
   root: root_set.RootSet | None = None,
+  client_sizes: Sequence[int] | None = None,
 ) -> tff.learning.templates.LearningProcess:
   """Builds the whole training process of an experiment.
 
@@ -47,6 +50,8 @@ def build_learning_process(
     schedule: In which rounds the attack is on; in all of them by default.
     source: Where the examples are; by default every client brings its own as a sequence.
     root: The examples that the server holds, given exactly when the rule looks at them.
+    client_sizes: Examples of each client of the population. Read, and needed, by
+      pre-aggregators that hold messages against the DP noise that they bear.
 
   Returns:
     A process whose `next` takes its state and, at clients,
@@ -74,7 +79,13 @@ def build_learning_process(
     noise_source=config.privacy.noise_source,
     source=source,
   )
-  rule = build_rule(config.aggregation)
+  work = with_worker_momentum(work, config)
+  limits = None
+  if config.aggregation.needs_noise_limits:
+    limits = build_noise_limits(
+      config, dimension=models.num_parameters(model), client_sizes=client_sizes
+    )
+  rule = build_rule(config.aggregation, limits)
   attack = config.attack
   if attack.knowledge is not None and attack.num_byzantine:
     clean_work = None
@@ -86,6 +97,7 @@ def build_learning_process(
         mechanism=mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0),
         source=source,
       )
+      clean_work = with_worker_momentum(clean_work, config)
     work = byzantine_client_work.build_byzantine_client_work(
       work,
       attack=registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule),
@@ -127,17 +139,68 @@ def build_learning_process(
   )
 
 
+def with_worker_momentum(
+  work: tff.learning.templates.ClientWorkProcess, config: config_lib.ExperimentConfig
+) -> tff.learning.templates.ClientWorkProcess:
+  """Returns client work that sends momenta where the run asks for them, else `work` itself."""
+  if not config.training.worker_momentum:
+    return work
+  return worker_momentum.build_worker_momentum(
+    work, num_clients=config.data.num_clients, momentum=config.training.worker_momentum
+  )
+
+
 def build_rule(
   aggregation_config: config_lib.AggregationConfig,
+  limits: noise_limits.NoiseLimits | None = None,
 ) -> rule_lib.AggregationRule | rule_lib.RootedRule:
-  """Returns the rule of a run with its pre-aggregators before it."""
+  """Returns the rule of a run with its pre-aggregators before it.
+
+  Args:
+    aggregation_config: Which rule and pre-aggregators.
+    limits: For pre-aggregators that hold messages against the DP noise that they bear.
+  """
   options = aggregation_config.options
   rule = registry.build(registry.AGGREGATORS, aggregation_config.aggregator, options)
   steps = [
-    registry.build(registry.PREAGGREGATORS, name, options)
+    registry.build(registry.PREAGGREGATORS, name, options, noise_limits=limits)
     for name in aggregation_config.preaggregators
   ]
   return preaggregator.compose(steps, rule) if steps else rule
+
+
+def build_noise_limits(
+  config: config_lib.ExperimentConfig,
+  *,
+  dimension: int,
+  client_sizes: Sequence[int] | None,
+) -> noise_limits.NoiseLimits:
+  """Returns what honest messages of a run almost never do.
+
+  Args:
+    config: The decisions of the run, with DP noise.
+    dimension: Coordinates of a message.
+    client_sizes: Examples of each client of the population.
+
+  Raises:
+    ValueError: Without DP noise, or without `client_sizes`.
+  """
+  mechanism, training = build_mechanism(config), config.training
+  if mechanism is None or client_sizes is None:
+    missing = 'l2_norm_clip' if mechanism is None else 'client_sizes'
+    raise ValueError(f'{missing}=None: limits on honest messages follow from it; give {missing}.')
+  messages = message_noise.honest_messages(
+    mechanism,
+    algorithm=training.algorithm,
+    client_sizes=client_sizes,
+    batch_sampling=training.batch_sampling,
+    local_epochs=training.local_epochs or 1,
+    learning_rate=training.client_learning_rate or 1.0,
+    tail_probability=noise_limits.message_tail_probability(training.clients_per_round),
+  )
+  return noise_limits.noise_limits(
+    messages, dimension=dimension, num_clients=training.clients_per_round
+  )
 
 
 def build_mechanism(config: config_lib.ExperimentConfig) -> dp_gradient.GradientMechanism | None:

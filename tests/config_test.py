@@ -193,6 +193,34 @@ def test_defaults_depend_on_the_algorithm():
     ),
     (
       lambda: experiment(
+        aggregation=config.AggregationConfig(preaggregators=['noise_consistency_filter']),
+        privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=0.0),
+      ),
+      ['noise_consistency_filter', 'there is none', 'noise_multiplier above 0'],
+    ),
+    (
+      lambda: experiment(
+        training=config.TrainingConfig(num_rounds=3, worker_momentum=0.9),
+        aggregation=config.AggregationConfig(preaggregators=['noise_consistency_filter']),
+        privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.0),
+      ),
+      ['worker_momentum=0.9', 'noise_consistency_filter', 'give up one'],
+    ),
+    (
+      lambda: config.TrainingConfig(num_rounds=1, worker_momentum=1.0),
+      ['worker_momentum=1.0', 'below 1'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          preaggregators=['static_clipping', 'noise_consistency_filter'], options={'max_norm': 1.0}
+        ),
+        privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.0),
+      ),
+      ['static_clipping,noise_consistency_filter', 'once, and first'],
+    ),
+    (
+      lambda: experiment(
         aggregation=config.AggregationConfig(
           aggregator='multi_krum', options={'max_byzantine': 11, 'num_selected': 15}
         )

@@ -6,6 +6,7 @@ from tff_robust import registry
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.attacks import attack as attack_lib
 from tff_robust.preaggregators import preaggregator
+from tff_robust.privacy import message_noise, noise_limits
 
 EXAMPLES = {
   'max_byzantine': 2,
@@ -21,6 +22,11 @@ EXAMPLES = {
 NUM_CLIENTS = 11
 # A loss that falls along the ones, so that no update is tried in vain.
 ROOT = rule_lib.RootView(tf.ones(6), lambda step: -tf.reduce_sum(step))
+LIMITS = noise_limits.noise_limits(
+  [message_noise.MessageNoise(noise_stddev=1.0, independent_bound=1.0)],
+  dimension=6,
+  num_clients=NUM_CLIENTS,
+)
 
 
 def options_of(kind, table, name):
@@ -65,7 +71,7 @@ def test_demand_for_clients_in_the_row_is_the_demand_of_the_rule(name):
 @pytest.mark.parametrize('name', registry.PREAGGREGATORS)
 def test_every_preaggregator_is_built_from_its_row_and_its_rows_are_counted(name):
   options = options_of('preaggregators', registry.PREAGGREGATORS, name)
-  step = registry.build(registry.PREAGGREGATORS, name, options)
+  step = registry.build(registry.PREAGGREGATORS, name, options, noise_limits=LIMITS)
   assert isinstance(step, preaggregator.PreAggregator)
   assert step.name == name
   updates = np.random.default_rng(0).standard_normal((NUM_CLIENTS, 6)).astype(np.float32)

@@ -43,6 +43,12 @@ def in_unit_interval(argument: str, value: float) -> None:
     raise ValueError(f'{argument}={value} must lie between 0 and 1.')
 
 
+def in_half_open_unit_interval(argument: str, value: float) -> None:
+  """Raises unless 0 <= value < 1."""
+  if not 0 <= value < 1:
+    raise ValueError(f'{argument}={value} must be at least 0 and below 1.')
+
+
 def at_least(argument: str, value: float, minimum: float) -> None:
   """Raises unless `value >= minimum`."""
   if not value >= minimum:

@@ -97,6 +97,8 @@ class TrainingConfig:
     local_epochs: Passes of a client over its examples in one round ('fed_avg' only).
     client_learning_rate: Of local SGD ('fed_avg' only).
     server_learning_rate: Multiplies the aggregate; for 'fed_sgd' it is the learning rate.
+    worker_momentum: beta of the running average that every client sends of its messages, at
+      least 0 and below 1; 0 sends the messages themselves.
   """
 
   model: str = 'small'
@@ -109,6 +111,7 @@ class TrainingConfig:
   local_epochs: int | None = None
   client_learning_rate: float | None = None
   server_learning_rate: float | None = None
+  worker_momentum: float = 0.0
 
   def __post_init__(self) -> None:
     if self.model.endswith('_bn'):
@@ -122,6 +125,7 @@ class TrainingConfig:
     checks.known_name('batch_sampling', self.batch_sampling, BATCH_SAMPLINGS)
     checks.at_least('clients_per_round', self.clients_per_round, 1)
     checks.at_least('batch_size', self.batch_size, 1)
+    checks.in_half_open_unit_interval('worker_momentum', self.worker_momentum)
     if (self.num_rounds is None) == (self.num_server_epochs is None):
       raise ValueError(
         f'num_rounds={self.num_rounds} and num_server_epochs={self.num_server_epochs}:'
@@ -178,6 +182,11 @@ class AggregationConfig:
   def needs_root(self) -> bool:
     """Whether the rule looks at a root set at the server."""
     return registry.AGGREGATORS[self.aggregator].needs_root
+
+  @property
+  def needs_noise_limits(self) -> bool:
+    """Whether a pre-aggregator holds messages against the DP noise that they bear."""
+    return any(registry.PREAGGREGATORS[name].takes_noise_limits for name in self.preaggregators)
 
   def rows_before_rule(self, num_clients: int) -> int:
     """Returns how many rows the rule gets from a round of so many clients."""
@@ -304,6 +313,30 @@ class ExperimentConfig:
         'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
         ' noise_multiplier or leave it out.'
       )
+    self._check_noise_limits()
+
+  def _check_noise_limits(self) -> None:
+    """Raises where messages are to be held against DP noise that they do not bear."""
+    steps = self.aggregation.preaggregators
+    for name in steps:
+      if not registry.PREAGGREGATORS[name].takes_noise_limits:
+        continue
+      if not self.privacy.noise_multiplier:
+        raise ValueError(
+          f'preaggregators={name} holds messages against their DP noise, and there is none; give'
+          ' l2_norm_clip and a noise_multiplier above 0, or leave it out.'
+        )
+      if self.training.worker_momentum:
+        raise ValueError(
+          f'worker_momentum={self.training.worker_momentum} mixes the DP noise of many rounds in a'
+          f' message, which preaggregators={name} holds against the noise of one; give up one of'
+          ' the two.'
+        )
+      if name in steps[1:]:
+        raise ValueError(
+          f'preaggregators={",".join(steps)}: {name} knows the noise of messages only as clients'
+          ' send them; name it once, and first.'
+        )
 
   def _complete_root(self) -> None:
     """Settles the size of the root set, and refuses attacks that cannot try such a rule."""

@@ -35,6 +35,8 @@ class Entry(NamedTuple):
     by_data: For attacks: whether compromised clients train honestly on poisoned data. Then the
       builder also takes `num_classes` and returns a transform `(x, y) -> (x, y)`, and there is
       no view to choose.
+    takes_noise_limits: For pre-aggregators: whether the builder also takes `limits`, the
+      thresholds that follow from the run's DP noise.
   """
 
   target: str
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
   takes_rule: bool = False
   by_data: bool = False
   needs_root: bool = False
+  takes_noise_limits: bool = False
 
 
 _F = {'max_byzantine': 'max_byzantine'}
@@ -146,6 +149,9 @@ PREAGGREGATORS: Mapping[str, Entry] = {
   ),
   'static_clipping': _preaggregator('static_clipping', _same_names('max_norm')),
   'adaptive_clipping': _preaggregator('adaptive_clipping', _F),
+  'noise_consistency_filter': _preaggregator('noise_consistency_filter', {})._replace(
+    takes_noise_limits=True
+  ),
 }
 
 _HONEST = views.HONEST
@@ -295,6 +301,7 @@ def build(
   *,
   rule: Any = None,
   num_classes: int | None = None,
+  noise_limits: Any = None,
 ) -> Any:
   """Imports the builder of `name` and calls it with its options bound.
 
@@ -304,6 +311,8 @@ def build(
     options: Every option that the entry reads, as from `complete_options`.
     rule: The live `AggregationRule`, for attacks that search against it.
     num_classes: Classes of the data set, for attacks by data.
+    noise_limits: The `NoiseLimits` of the run, for pre-aggregators that hold messages
+      against its DP noise.
 
   Returns:
     What the builder returns: an `AggregationRule` or a `RootedRule`, a `PreAggregator`, an
@@ -317,4 +326,6 @@ def build(
     arguments['rule'] = rule
   if entry.by_data:
     arguments['num_classes'] = num_classes
+  if entry.takes_noise_limits:
+    arguments['limits'] = noise_limits
   return builder(**arguments)

@@ -22,6 +22,7 @@ AVERAGING = {
   'local_epochs': 3,
   'client_learning_rate': 0.02,
   'server_learning_rate': 0.7,
+  'worker_momentum': 0.85,
   'aggregator': 'multi_krum',
   'max_byzantine': 5,
   'num_selected': 4,

@@ -51,6 +51,12 @@ def test_selected_share_counts_byzantine_clients_among_those_selected():
   assert cells['score_gap'] == 0.5
 
 
+def test_filtered_messages_are_counted_where_a_filter_is():
+  cells = history.round_cells(metrics(num_filtered=np.int32(3)), COHORT, attack_is_on=True)
+  assert cells['num_filtered'] == 3
+  assert 'num_filtered' not in history.round_cells(metrics(), COHORT, attack_is_on=True)
+
+
 def test_a_byzantine_client_selected_before_the_attack_does_not_count():
   cells = history.round_cells(selecting(False, True, False, False), COHORT, attack_is_on=False)
   assert cells['selected_client_ids'] == '3'

@@ -85,6 +85,17 @@ def test_success_of_a_backdoor_is_that_of_the_last_model():
   assert 'success' not in summarize().table()
 
 
+def test_messages_that_a_filter_rejected_are_counted_over_the_run():
+  found = rows()
+  for row, count in zip(found, [0, 3, 0, 2, 0, 1], strict=False):
+    row['num_filtered'] = count
+  assert summarize(found).filtered_messages == 6
+  (told,) = [line for line in summarize(found).table().splitlines() if 'filter rejected' in line]
+  assert told.endswith(' 6')
+  assert summarize().filtered_messages is None
+  assert 'filter' not in summarize().table()
+
+
 def test_promise_of_the_rule_is_told_in_words():
   (told,) = [line for line in summarize().table().splitlines() if line.startswith('Guarantee')]
   assert told.endswith('No guarantee at f=11 of 25.')

@@ -1,6 +1,6 @@
 """What a pre-aggregator is, and how it is put before a rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
@@ -14,6 +14,11 @@ Rule = TypeVar('Rule', rule.AggregationRule, rule.RootedRule)
 _BY_ROW = ('selected', 'trust')
 
 
+def _nothing(before: tf.Tensor, after: tf.Tensor) -> Mapping[str, tf.Tensor]:
+  del before, after
+  return {}
+
+
 class PreAggregator(NamedTuple):
   """A named transformation of a round's updates, with its options already bound.
 
@@ -23,6 +28,8 @@ class PreAggregator(NamedTuple):
       float32 [m, d], weights float32 [m])`. A row with a NaN or an infinity makes every
       row that it enters non-finite, and no other.
     keeps_rows: Whether row i of the result belongs to client i.
+    measure: `(updates that came in, updates that went out) -> measurements`, which join
+      those of the rule.
   """
 
   name: str
@@ -31,14 +38,16 @@ class PreAggregator(NamedTuple):
     tuple[signatures.Updates, signatures.Weights],
   ]
   keeps_rows: bool = True
+  measure: Callable[[signatures.Updates, signatures.Updates], Mapping[str, tf.Tensor]] = _nothing
 
 
 def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   """Returns the rule that applies pre-aggregators in order, and then a rule.
 
   The rule must be declared for the rows that it gets: after `bucketing` these are the
-  buckets. `num_nonfinite` counts the clients' rows. Where rows no longer belong to
-  clients, what is measured of each row (`selected`, `trust`) is not reported.
+  buckets. `num_nonfinite` counts the clients' rows, and what a pre-aggregator measures joins
+  what the rule does. Where rows no longer belong to clients, what is measured of each row
+  (`selected`, `trust`) is not reported.
 
   Args:
     preaggregators: Applied first to last. Each draws from a seed of its own.
@@ -65,11 +74,14 @@ def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   ) -> rule.RuleOutput:
     updates = demands.as_updates(updates)
     finite = demands.finite_rows(updates)
+    measured: dict[str, tf.Tensor] = {}
     for index, step in enumerate(preaggregators):
       draw = tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
-      updates, weights = step.apply(updates, weights, draw)
+      incoming = updates
+      updates, weights = step.apply(incoming, weights, draw)
+      measured.update(step.measure(incoming, updates))
     output = before.apply(state, updates, weights, seed)
-    measurements = dict(output.measurements)
+    measurements = {**output.measurements, **measured}
     measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
     if not keeps_rows:
       measurements = {key: found for key, found in measurements.items() if key not in _BY_ROW}

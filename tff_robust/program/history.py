@@ -39,6 +39,7 @@ COLUMNS = (
   'measured_kappa',
   *certificates.COLUMNS,
   'num_nonfinite',
+  'num_filtered',
   'round_rejected',
   'round_seconds',
 )
@@ -107,6 +108,8 @@ def round_cells(
       attack_active=active,
     )
     cells.update(certified)
+  if 'num_filtered' in rule:
+    cells['num_filtered'] = int(rule['num_filtered'])
   if 'selected' in rule:
     selected = np.asarray(rule['client_ids'])[np.asarray(rule['selected'])]
     byzantine = cohort.client_ids[cohort.is_byzantine]

@@ -45,6 +45,7 @@ class Summary:
     guarantees: What the rule promised.
     excess_rounds: Rounds whose cohort held more Byzantine clients than the rule was told; None
       for rules that are told none.
+    filtered_messages: Messages that a filter before the rule rejected; None without one.
     rejected_rounds: Rounds that the rule left without an answer.
     privacy: The privacy statement for the rounds that were done.
     folder: The folder of the run.
@@ -67,6 +68,7 @@ class Summary:
   median_breaking_epsilon: float | None
   guarantees: guarantees_lib.Guarantees
   excess_rounds: int | None
+  filtered_messages: int | None
   rejected_rounds: int
   privacy: privacy_statement.PrivacyStatement
   folder: str
@@ -134,6 +136,8 @@ class Summary:
       told = self.guarantees.max_byzantine
       rows.append((f'Cohorts with more than {told} Byzantine clients', risk))
       rows.append(('  seen in this run', f'{self.excess_rounds} of {self.rounds} rounds'))
+    if self.filtered_messages is not None:
+      rows.append(('Messages that the filter rejected', str(self.filtered_messages)))
     if self.rejected_rounds:
       rows.append(('Rounds that the rule rejected', str(self.rejected_rounds)))
     rows.append(('Privacy of an honest client', _privacy(self.privacy)))
@@ -209,6 +213,7 @@ def summarize(
   breaking = _floats(attacked, certificates.EXACT)
   agreements = _agreements(attacked)
   counts, told = _floats(rows, 'num_byzantine'), guarantees.max_byzantine
+  filtered = _floats(rows, 'num_filtered')
   return Summary(
     status=status,
     rounds=rounds,
@@ -227,6 +232,7 @@ def summarize(
     median_breaking_epsilon=statistics.median(breaking) if breaking else None,
     guarantees=guarantees,
     excess_rounds=None if told is None else sum(count > told for count in counts),
+    filtered_messages=int(sum(filtered)) if filtered else None,
     rejected_rounds=sum(bool(row['round_rejected']) for row in rows),
     privacy=privacy,
     folder=str(folder),
