@@ -38,9 +38,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The fast tests share the processor cores, file by file; the slow ones start processes of their own.
 # pytest leaves with status 5 when it selects no test.
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses=auto --maxprocesses=4 --dist=loadfile
 	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
 
 lock: $(BIN)/uv
