@@ -3,6 +3,7 @@ import pytest
 from scipy import optimize
 
 from tff_robust.aggregators import geometric_median, mean
+from tff_robust.testing.oracles import weighted_rules
 
 
 def _sum_of_distances(point, rows):
@@ -15,16 +16,6 @@ def _minimise(rows):
     _sum_of_distances, np.median(rows, axis=0), args=(rows,), method='BFGS', tol=1e-10
   )
   return result.x
-
-
-def _weiszfeld(rows, smoothing, steps):
-  """The iteration in the space of updates, from the mean."""
-  rows = rows.astype(np.float64)
-  point = rows.mean(0)
-  for _ in range(steps):
-    pull = 1 / np.maximum(np.linalg.norm(rows - point, axis=1), smoothing)
-    point = pull @ rows / pull.sum()
-  return point
 
 
 @pytest.mark.parametrize(('n', 'd'), [(5, 2), (8, 3), (25, 6)])
@@ -43,7 +34,10 @@ def test_a_fixed_number_of_iterations_equals_weiszfeld_on_the_updates(steps):
   actual = geometric_median.geometric_median(
     rows, max_byzantine=3, smoothing=0.1, tolerance=0, max_iterations=steps
   )
-  np.testing.assert_allclose(actual, _weiszfeld(rows, 0.1, steps), rtol=1e-5)
+  expected = weighted_rules.geometric_median(
+    rows, max_byzantine=3, smoothing=0.1, tolerance=0, max_iterations=steps
+  )
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_hand_computed_case_that_differs_from_mean_and_median():
