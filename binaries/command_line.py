@@ -32,9 +32,10 @@ def require_python() -> None:
 def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int]]) -> NoReturn:
   """Runs a binary and exits with its status.
 
-  Flags are parsed without `absl.app.run`: TensorFlow 2.14, when it is imported after absl's
-  initialisation, makes its context before it turns eager, and `==` of tensors in a
-  `tf.function` then quietly compares objects.
+  Plug-ins are loaded first: they add flags and values. Flags are parsed without
+  `absl.app.run`: TensorFlow 2.14, when it is imported after absl's initialisation, makes its
+  context before it turns eager, and `==` of tensors in a `tf.function` then quietly compares
+  objects.
 
   Args:
     define_flags: Defines the flags of the binary.
@@ -44,7 +45,14 @@ def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int
   """
   from absl import app, flags, logging
 
+  from binaries import plugin_flag
+
   app.define_help_flags()
+  try:
+    plugin_flag.load(flags.FlagValues().read_flags_from_files(sys.argv[1:]))
+  except (flags.Error, ValueError) as error:
+    refuse(error)
+  plugin_flag.define()
   define_flags()
   try:
     rest = flags.FLAGS(sys.argv)
