@@ -118,7 +118,7 @@ AGGREGATORS: dict[str, Entry] = {
     _WEISZFELD,
     smoothing=1e-6,
     tolerance=1e-6,
-    max_iterations=100,
+    max_iterations=1000,
     oracle='weighted_rules',
   ),
   'minimum_diameter_averaging': _rule('minimum_diameter_averaging', oracle='subset_rules'),

@@ -58,6 +58,17 @@ def test_iterates_to_the_honest_rows_from_any_distance():
   assert np.linalg.norm(actual) < 30
 
 
+@pytest.mark.parametrize('value', [1e6, 1e30])
+def test_iterates_far_enough_by_default_with_the_smallest_majority(value):
+  rows = np.random.default_rng(0).normal(size=[23, 5]).astype(np.float32)
+  limit = np.linalg.norm(rows[11:], axis=1).max()
+  rows[:11] = value
+  default = geometric_median.geometric_median(rows, max_byzantine=11).numpy().astype(np.float64)
+  assert np.linalg.norm(default) < 2 * limit
+  short = geometric_median.geometric_median(rows, max_byzantine=11, max_iterations=100).numpy()
+  assert np.linalg.norm(short.astype(np.float64)) > 50 * limit
+
+
 @pytest.mark.parametrize(
   ('option', 'value'), [('smoothing', 0.0), ('tolerance', -1.0), ('max_iterations', 0)]
 )
