@@ -162,8 +162,9 @@ def markdown(
     '| --- | --- | --- | --- | --- | --- |',
   ]
   for findings in found:
-    kept = findings.promises - len(findings.broken)
-    marks = f' ({len(findings.deviations)} explained)' if findings.deviations else ''
+    explained = len(set(findings.deviations) - set(findings.broken))
+    kept = findings.promises - len(findings.broken) - explained
+    marks = f', {explained} explained' if explained else ''
     size = f'f={findings.kappa_byzantine} of {findings.kappa_clients}'
     lines.append(
       f'| {findings.rule} | {_number(findings.oracle_deviation, ".1e")}'
@@ -174,8 +175,8 @@ def markdown(
     '',
     f'- Oracle: the rule once more in NumPy, float64; the largest difference on'
     f' {settings["num_stacks"]} random stacks, in units of their largest entry.',
-    '- Contract: promises of `tff_robust.testing.rule_contract` that are kept, or whose breach is'
-    ' explained and shows.',
+    '- Contract: promises of `tff_robust.testing.rule_contract` that are kept, and those that the'
+    ' rule says it does not keep, and does not.',
     '- Kappa: the published bound, and the largest that a search of random and improved rows found.'
     ' That of smea is against the top eigenvalue.',
   ]

@@ -27,6 +27,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
     'moves_with_the_origin': 'It starts from its last aggregate, in a first round from zero.',
     'moves_with_the_scale': 'The radius of clipping is absolute.',
     'returns_a_shared_row': 'It moves towards the rows by at most the radius.',
+    'stays_within_the_rows': 'It moves towards the rows by at most the radius.',
   },
   'foolsgold': {
     'moves_with_the_origin': _FROM_ZERO,
@@ -44,9 +45,13 @@ RULES: Mapping[str, Mapping[str, str]] = {
     'rejects_hopeless_rounds': 'It returns the last client.',
   },
   'multi_krum_ndss21': {
+    'keeps_row_order': 'Its last selections count f others, so that with f = 0 all rows tie, and'
+    " with f = 1 two which are each other's nearest.",
     'lowers_f_by_what_it_drops': 'It averages n - 2f - 2 rows, fewer than at a lower f.',
   },
   'krum_flower_legacy': {
+    'survives_far_rows': 'It accepts rounds in which one neighbour counts: two far rows that agree'
+    ' have no distance.',
     'drops_nonfinite_rows': 'It takes NaN for the smallest score.',
     'lowers_f_by_what_it_drops': 'It takes NaN for the smallest score.',
     'rejects_hopeless_rounds': 'It takes NaN for the smallest score.',

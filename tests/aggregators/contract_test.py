@@ -86,6 +86,18 @@ def _unseeded(updates, f, weights, seed):
   return _trimmed(updates, f) * (1 + 1e-6 * tf.random.uniform([]))
 
 
+def _absolute(updates, f, weights, seed):
+  return _trimmed(updates, f) + 0.01
+
+
+def _eager(updates, f, weights, seed):
+  return _trimmed(updates, f if updates.shape[0] else f + 1)
+
+
+def _zeros_for_nan(updates, f, weights, seed):
+  return _trimmed(tf.where(tf.math.is_finite(updates), updates, 0.0), f)
+
+
 def _majority(f):
   return 2 * f + 1
 
@@ -103,6 +115,11 @@ def _one_too_few(f):
     (_by_weight, _majority, 'ignores_weights', 'claimed weights move the aggregate'),
     (_from_zero, _majority, 'moves_with_the_origin', 'off its own shift'),
     (_from_zero, _majority, 'returns_a_shared_row', 'all rows agree'),
+    (_absolute, _majority, 'moves_with_the_scale', 'off 8 times itself'),
+    (_absolute, _majority, 'equals_its_oracle', 'off the oracle by 0.01'),
+    (_from_zero, _majority, 'stays_within_the_rows', 'outside of the range'),
+    (_eager, _majority, 'equals_its_eager_self', 'traced and eager answers differ'),
+    (_zeros_for_nan, _majority, 'lowers_f_by_what_it_drops', 'not as if they were absent'),
     (_unseeded, _majority, 'repeats_itself', 'draw only from the seed'),
     (_trimmed_late, _one_too_few, 'is_defined_from_its_bound', 'it raised: nothing'),
   ],
@@ -113,6 +130,7 @@ def test_a_planted_mistake_is_found_and_named(monkeypatch, function, required, p
     {'max_byzantine': 'max_byzantine'},
     {},
     lambda options: 2 * options['max_byzantine'] + 1,
+    oracle=registry.AGGREGATORS['trimmed_mean'].oracle,
   )
   monkeypatch.setitem(registry.AGGREGATORS, 'liar', entry)
   build = _build(function, required)
@@ -127,6 +145,23 @@ def test_a_planted_mistake_is_found_and_named(monkeypatch, function, required, p
   assert words in str(caught.value)
   assert "rule 'liar' with f=" in str(caught.value)
   rule_contract.check(trial, 'answers_in_form')
+
+
+def test_a_rule_that_never_rejects_and_refuses_nothing_is_found(monkeypatch):
+  def apply(state, updates, weights, seed):
+    bad = tf.math.count_nonzero(~demands.finite_rows(updates), dtype=tf.int32)
+    measured = {'num_nonfinite': bad, 'round_rejected': tf.constant(False)}
+    return rule.RuleOutput(state, tf.reduce_max(updates, axis=0), measured)
+
+  monkeypatch.setitem(
+    registry.AGGREGATORS, 'liar', registry.Entry('a:b', {'max_byzantine': 'max_byzantine'})
+  )
+  built = rule.AggregationRule('liar', lambda dimension: (), apply)
+  monkeypatch.setattr(rule_trial.RuleTrial, 'build', lambda self, options: built)
+  said = dict(rule_contract.findings('liar'))
+  assert 'must reject the round' in said['rejects_hopeless_rounds']
+  assert 'its builder must refuse max_byzantine=-1' in said['refuses_a_negative_f']
+  assert said['keeps_row_order'] is None
 
 
 def test_the_mean_passes_for_no_robust_rule(monkeypatch):

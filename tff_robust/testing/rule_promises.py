@@ -72,20 +72,19 @@ def repeats_itself(trial: Trial) -> None:
 
 def keeps_row_order(trial: Trial) -> None:
   """The order of rows does not matter."""
-  for seed in cases.SEEDS:
-    rows = cases.stack(trial, seed)
-    order = np.random.default_rng(seed + 100).permutation(len(rows))
-    expected, found = (
-      trial.apply(rows, cases.F).aggregate,
-      trial.apply(rows[order], cases.F).aggregate,
-    )
-    cases.demand(
-      cases.near(found, expected, 1e-5, 1e-6),
-      trial,
-      rows,
-      f'rows in another order move the aggregate by {cases.off(found, expected)}.',
-      seed=seed,
-    )
+  for f in range(cases.F + 1):
+    for seed in cases.SEEDS:
+      rows = cases.stack(trial, seed, f)
+      order = np.random.default_rng(seed + 100).permutation(len(rows))
+      expected, found = trial.apply(rows, f).aggregate, trial.apply(rows[order], f).aggregate
+      cases.demand(
+        cases.near(found, expected, 1e-5, 1e-6),
+        trial,
+        rows,
+        f'rows in another order move the aggregate by {cases.off(found, expected)}.',
+        f=f,
+        seed=seed,
+      )
 
 
 def moves_with_the_origin(trial: Trial) -> None:
@@ -160,7 +159,7 @@ def stays_within_the_rows(trial: Trial) -> None:
     lattice[0] = 1.0  # No rule that compares directions gets only zeros.
     duplicates = rows.copy()
     duplicates[: len(rows) // 2] = rows[0]
-    for case in (rows, lattice, duplicates):
+    for case in (rows, rows + 20, lattice, duplicates):
       aggregate, measured = trial.apply(case, cases.F)
       slack = 1e-5 * np.abs(case).max()
       low, high = case.min(axis=0) - slack, case.max(axis=0) + slack
