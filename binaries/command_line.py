@@ -19,6 +19,11 @@ def refuse(reason: object) -> NoReturn:
   sys.exit(BAD_INPUT)
 
 
+def _refuse_flags(error: Exception) -> NoReturn:
+  reason = str(error).removeprefix('ERROR:: ').rstrip('.')
+  refuse(f'{reason}; see --help.')
+
+
 def require_python() -> None:
   """Refuses every Python but 3.11."""
   major, minor = sys.version_info[:2]
@@ -50,15 +55,16 @@ def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int
   app.define_help_flags()
   try:
     plugin_flag.load(flags.FlagValues().read_flags_from_files(sys.argv[1:]))
-  except (flags.Error, ValueError) as error:
+  except flags.Error as error:
+    _refuse_flags(error)
+  except ValueError as error:
     refuse(error)
   plugin_flag.define()
   define_flags()
   try:
     rest = flags.FLAGS(sys.argv)
   except flags.Error as error:
-    reason = str(error).removeprefix('ERROR:: ').rstrip('.')
-    refuse(f'{reason}; see --help.')
+    _refuse_flags(error)
   except SystemExit:
     sys.exit(0)  # Help was asked for and given; absl calls that a failure.
   if rest[1:]:
