@@ -32,6 +32,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
   'foolsgold': {
     'moves_with_the_origin': _FROM_ZERO,
     'returns_a_shared_row': 'Rows that all point the same way are sybils to it.',
+    'survives_far_rows': 'A lone attacker resembles nobody and keeps its weight.',
   },
   'sign_majority': {
     'moves_with_the_origin': _FROM_ZERO,
@@ -57,6 +58,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
     'rejects_hopeless_rounds': 'It takes NaN for the smallest score.',
   },
   'krum_reversed': {
+    'keeps_row_order': "Several rows that are nobody's neighbour tie.",
     'survives_far_rows': "A row that is nobody's neighbour has an empty sum, and wins.",
   },
 }

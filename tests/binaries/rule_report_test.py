@@ -55,7 +55,7 @@ def test_a_broken_promise_is_written_and_is_a_failure(tmp_path, monkeypatch, cap
   assert rule_report.run(tmp_path, ['mean'], SETTINGS, {}) == 1
   text = capsys.readouterr().out
   assert '| 14 of 16 |' in text
-  assert "mean breaks survives_far_rows: AssertionError: rule 'mean' with n=11" in text
+  assert "mean breaks survives_far_rows: AssertionError: rule 'mean' with n=" in text
 
 
 def test_speed_names_the_largest_size_on_each_device():

@@ -22,19 +22,19 @@ def survives_far_rows(trial: Trial) -> None:
   It is at most twice as long as the longest of the others, also in the smallest round for
   which the rule says that it is defined.
   """
-  smallest = max(trial.required_clients(cases.F), 2 * cases.F + 1)
-  for seed in cases.SEEDS:
-    for value, num_rows in itertools.product(cases.FAR, (trial.num_rows(cases.F), smallest)):
-      rows = cases.stack(trial, seed)[:num_rows]
-      limit = np.linalg.norm(rows[cases.F :], axis=1).max()
-      rows[: cases.F] = value
-      found = float(np.linalg.norm(trial.apply(rows, cases.F).aggregate.astype(np.float64)))
+  for f, value, seed in itertools.product(range(1, cases.F + 1), cases.FAR, cases.SEEDS):
+    for num_rows in (trial.num_rows(f), max(trial.required_clients(f), 2 * f + 1)):
+      rows = cases.stack(trial, seed, f)[:num_rows]
+      limit = np.linalg.norm(rows[f:], axis=1).max()
+      rows[:f] = value
+      found = float(np.linalg.norm(trial.apply(rows, f).aggregate.astype(np.float64)))
       cases.demand(
         found <= 2 * limit,
         trial,
         rows,
-        f'{cases.F} rows at {value:g} give an aggregate of norm {found:.3g}, more than twice that'
-        f' of the longest other, {limit:.3g}.',
+        f'{f} rows at {value:g} give an aggregate of norm {found:.3g}, more than twice that of the'
+        f' longest other, {limit:.3g}.',
+        f=f,
         seed=seed,
       )
 

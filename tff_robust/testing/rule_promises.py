@@ -3,6 +3,8 @@
 Each raises AssertionError where it is broken; `rule_contract` lists them.
 """
 
+import itertools
+
 import numpy as np
 
 from tff_robust.testing import rule_cases as cases
@@ -71,10 +73,11 @@ def repeats_itself(trial: Trial) -> None:
 
 
 def keeps_row_order(trial: Trial) -> None:
-  """The order of rows does not matter."""
-  for f in range(cases.F + 1):
+  """The order of rows does not matter, whether f of them are outliers or not."""
+  for f, factor in itertools.product(range(cases.F + 1), (1, 3)):
     for seed in cases.SEEDS:
       rows = cases.stack(trial, seed, f)
+      rows[:f] *= factor
       order = np.random.default_rng(seed + 100).permutation(len(rows))
       expected, found = trial.apply(rows, f).aggregate, trial.apply(rows[order], f).aggregate
       cases.demand(
