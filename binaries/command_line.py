@@ -19,6 +19,11 @@ def refuse(reason: object) -> NoReturn:
   sys.exit(BAD_INPUT)
 
 
+def _refuse_flags(error: Exception) -> NoReturn:
+  reason = str(error).removeprefix('ERROR:: ').rstrip('.')
+  refuse(f'{reason}; see --help.')
+
+
 def require_python() -> None:
   """Refuses every Python but 3.11."""
   major, minor = sys.version_info[:2]
@@ -32,9 +37,10 @@ def require_python() -> None:
 def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int]]) -> NoReturn:
   """Runs a binary and exits with its status.
 
-  Flags are parsed without `absl.app.run`: TensorFlow 2.14, when it is imported after absl's
-  initialisation, makes its context before it turns eager, and `==` of tensors in a
-  `tf.function` then quietly compares objects.
+  Plug-ins are loaded first: they add flags and values. Flags are parsed without
+  `absl.app.run`: TensorFlow 2.14, when it is imported after absl's initialisation, makes its
+  context before it turns eager, and `==` of tensors in a `tf.function` then quietly compares
+  objects.
 
   Args:
     define_flags: Defines the flags of the binary.
@@ -44,13 +50,21 @@ def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int
   """
   from absl import app, flags, logging
 
+  from binaries import plugin_flag
+
   app.define_help_flags()
+  try:
+    plugin_flag.load(flags.FlagValues().read_flags_from_files(sys.argv[1:]))
+  except flags.Error as error:
+    _refuse_flags(error)
+  except ValueError as error:
+    refuse(error)
+  plugin_flag.define()
   define_flags()
   try:
     rest = flags.FLAGS(sys.argv)
   except flags.Error as error:
-    reason = str(error).removeprefix('ERROR:: ').rstrip('.')
-    refuse(f'{reason}; see --help.')
+    _refuse_flags(error)
   except SystemExit:
     sys.exit(0)  # Help was asked for and given; absl calls that a failure.
   if rest[1:]:

@@ -2,23 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_robust import registry
+from tff_robust import deviations, registry
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.attacks import attack as attack_lib
 from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import message_noise, noise_limits
 
-EXAMPLES = {
-  'max_byzantine': 2,
-  'num_selected': 3,
-  'clip_radius': 1.0,
-  'bucket_size': 2,
-  'max_norm': 1.0,
-  'attack_epsilon': 0.1,
-  'attack_scale': 2.0,
-  'attack_warmup_rounds': 3,
-  'attack_target_class': 1,
-}
 NUM_CLIENTS = 11
 # A loss that falls along the ones, so that no update is tried in vain.
 ROOT = rule_lib.RootView(tf.ones(6), lambda step: -tf.reduce_sum(step))
@@ -31,7 +20,7 @@ LIMITS = noise_limits.noise_limits(
 
 def options_of(kind, table, name):
   needed = set(table[name].reads) - set(table[name].defaults)
-  given = {option: EXAMPLES[option] for option in needed}
+  given = {option: registry.OPTIONS[option].example for option in needed}
   return registry.complete_options(kind, table, name, given)
 
 
@@ -119,6 +108,25 @@ def test_every_option_that_a_row_reads_or_defaults_is_known(table):
   for entry in table.values():
     assert set(entry.reads) <= set(registry.OPTIONS)
     assert set(entry.defaults) <= set(entry.reads)
+
+
+def test_every_option_that_somebody_needs_has_an_example_that_is_allowed():
+  tables = (registry.AGGREGATORS, registry.PREAGGREGATORS, registry.ATTACKS)
+  entries = [entry for table in tables for entry in table.values()]
+  needed = {option for entry in entries for option in set(entry.reads) - set(entry.defaults)}
+  assert 'max_byzantine' in needed
+  for name in needed:
+    option = registry.OPTIONS[name]
+    assert type(option.example) is option.kind
+    option.check(name, option.example)
+
+
+def test_deviations_belong_to_what_the_registry_holds():
+  assert set(deviations.RULES) <= set(registry.AGGREGATORS)
+  assert set(deviations.ATTACKS) <= set(registry.ATTACKS)
+  assert set(deviations.PREAGGREGATORS) <= set(registry.PREAGGREGATORS)
+  for table in (deviations.RULES, deviations.ATTACKS, deviations.PREAGGREGATORS):
+    assert all(reason.endswith('.') for row in table.values() for reason in row.values())
 
 
 def test_every_option_is_read_by_somebody():

@@ -3,7 +3,7 @@
 Free of TensorFlow.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tff_robust import checks
@@ -19,11 +19,14 @@ class Option(NamedTuple):
     kind: int, float or str.
     help: One line for `--help`, in words.
     check: Called with the option's name and value; raises ValueError.
+    example: A value for trials (contracts, benchmarks, reports) of whatever reads the option
+      and has no default for it.
   """
 
   kind: type
   help: str
   check: Callable[[str, Any], None]
+  example: OptionValue | None = None
 
 
 def _at_least(minimum: float) -> Callable[[str, Any], None]:
@@ -47,13 +50,19 @@ def _pixel_value(name: str, value: Any) -> None:
   checks.at_most(name, value, 255, 'pixels have 8 bits')
 
 
-OPTIONS: Mapping[str, Option] = {
+OPTIONS: dict[str, Option] = {
   'max_byzantine': Option(
-    int, 'Byzantine clients a round that the rule is declared to tolerate (f).', _at_least(0)
+    int,
+    'Byzantine clients a round that the rule is declared to tolerate (f).',
+    _at_least(0),
+    example=2,
   ),
-  'num_selected': Option(int, 'Rows that Multi-Krum averages (m).', _at_least(1)),
+  'num_selected': Option(int, 'Rows that Multi-Krum averages (m).', _at_least(1), example=2),
   'clip_radius': Option(
-    float, 'Distance from the last aggregate at which centred clipping clips.', checks.positive
+    float,
+    'Distance from the last aggregate at which centred clipping clips.',
+    checks.positive,
+    example=3.0,
   ),
   'num_iterations': Option(int, 'Iterations of the rule in a round.', _at_least(1)),
   'num_coordinates': Option(int, 'Coordinates that a filter draws at random.', _at_least(1)),
@@ -75,13 +84,13 @@ OPTIONS: Mapping[str, Option] = {
     ' 200th of the trial learning rate.',
     checks.nonnegative,
   ),
-  'bucket_size': Option(int, 'Rows that bucketing averages into one.', _at_least(1)),
-  'max_norm': Option(float, 'Norm to which static clipping clips.', checks.positive),
+  'bucket_size': Option(int, 'Rows that bucketing averages into one.', _at_least(1), example=2),
+  'max_norm': Option(float, 'Norm to which static clipping clips.', checks.positive, example=1.0),
   'attack_epsilon': Option(
-    float, 'Factor of the manipulation: send -factor * mean.', checks.nonnegative
+    float, 'Factor of the manipulation: send -factor * mean.', checks.nonnegative, example=0.5
   ),
   'attack_scale': Option(
-    float, 'Factor by which attackers scale their update.', checks.nonnegative
+    float, 'Factor by which attackers scale their update.', checks.nonnegative, example=25.0
   ),
   'attack_deviations': Option(
     float, 'Standard deviations by which attackers leave the mean.', checks.finite
@@ -115,7 +124,9 @@ OPTIONS: Mapping[str, Option] = {
     'New classes of the labels of compromised clients: reverse, or pairs as in 1:7,7:1.',
     class_maps.check,
   ),
-  'attack_target_class': Option(int, 'Class that a backdoor makes models see.', _at_least(0)),
+  'attack_target_class': Option(
+    int, 'Class that a backdoor makes models see.', _at_least(0), example=1
+  ),
   'attack_poisoned_fraction': Option(
     float, 'Share of the examples of a compromised client that are poisoned.', _fraction
   ),
@@ -127,7 +138,10 @@ OPTIONS: Mapping[str, Option] = {
   ),
   'attack_delay': Option(int, 'Rounds after which attackers replay a message.', _at_least(1)),
   'attack_warmup_rounds': Option(
-    int, 'Rounds from the first in which attackers only learn whom to mimic.', _at_least(1)
+    int,
+    'Rounds from the first in which attackers only learn whom to mimic.',
+    _at_least(1),
+    example=2,
   ),
   'attack_evaluations': Option(
     int, "Trials of the attackers' line search against the live rule.", _at_least(1)

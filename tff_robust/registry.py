@@ -1,15 +1,15 @@
 """Names of rules, pre-aggregators and attacks, and the options that each one reads.
 
-To add one, write its module and add a row here: flag values, messages and contract
-tests follow from the row. Nothing here imports TensorFlow; `build` imports the one
-module that was asked for.
+To add one, write its module and add a row here, or add it from outside by `plugins`: flag
+values, messages and contract tests follow from the row. Nothing here imports TensorFlow;
+`build` imports the one module that was asked for.
 """
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tff_robust import checks
+from tff_robust import checks, deviations
 from tff_robust import options as option_table
 from tff_robust.attacks import class_maps
 from tff_robust.attacks import knowledge as views
@@ -37,6 +37,10 @@ class Entry(NamedTuple):
       no view to choose.
     takes_noise_limits: For pre-aggregators: whether the builder also takes `limits`, the
       thresholds that follow from the run's DP noise.
+    oracle: For rules: `module:function` of the same rule in plain NumPy, written differently:
+      `(rows float64 [n, d], **the builder's arguments) -> [d]`. Empty for none.
+    deviations: Promises of the contract in `tff_robust.testing` that
+      are not kept, by name, each with the reason. Deviations are tested like promises.
   """
 
   target: str
@@ -49,6 +53,8 @@ class Entry(NamedTuple):
   by_data: bool = False
   needs_root: bool = False
   takes_noise_limits: bool = False
+  oracle: str = ''
+  deviations: Mapping[str, str] = {}
 
 
 _F = {'max_byzantine': 'max_byzantine'}
@@ -67,11 +73,19 @@ def _rule(
   reads: Mapping[str, str] = _F,
   required_clients: Callable[[Mapping[str, Any]], int] = _MAJORITY,
   *,
+  oracle: str,
   module: str | None = None,
   **defaults: OptionValue | None,
 ) -> Entry:
   target = f'tff_robust.aggregators.{module or name}:build_{name}'
-  return Entry(target, reads, defaults, required_clients)
+  return Entry(
+    target,
+    reads,
+    defaults,
+    required_clients,
+    oracle=f'tff_robust.testing.oracles.{oracle}:{name}',
+    deviations=deviations.RULES.get(name, {}),
+  )
 
 
 def _any_number(options: Mapping[str, Any]) -> int:
@@ -87,62 +101,98 @@ _KRUM_CLIENTS = _at_least_per_byzantine(2, 3)
 _WEISZFELD = _same_names('max_byzantine', 'smoothing', 'tolerance', 'max_iterations')
 _FILTER = _same_names('max_byzantine', 'num_iterations', 'num_coordinates', 'filter_factor')
 
-AGGREGATORS: Mapping[str, Entry] = {
-  'mean': _rule('mean', {}, _any_number),
-  'krum': _rule('krum', _F, _KRUM_CLIENTS),
+AGGREGATORS: dict[str, Entry] = {
+  'mean': _rule('mean', {}, _any_number, oracle='weighted_rules'),
+  'krum': _rule('krum', _F, _KRUM_CLIENTS, oracle='krum_rules'),
   'multi_krum': _rule(
-    'multi_krum', _same_names('max_byzantine', 'num_selected'), _KRUM_CLIENTS, module='krum'
+    'multi_krum',
+    _same_names('max_byzantine', 'num_selected'),
+    _KRUM_CLIENTS,
+    module='krum',
+    oracle='krum_rules',
   ),
-  'bulyan': _rule('bulyan', _F, _at_least_per_byzantine(4, 3)),
-  'coordinate_median': _rule('coordinate_median'),
-  'trimmed_mean': _rule('trimmed_mean'),
-  'meamed': _rule('meamed'),
-  'phocas': _rule('phocas'),
+  'bulyan': _rule('bulyan', _F, _at_least_per_byzantine(4, 3), oracle='krum_rules'),
+  'coordinate_median': _rule('coordinate_median', oracle='coordinate_rules'),
+  'trimmed_mean': _rule('trimmed_mean', oracle='coordinate_rules'),
+  'meamed': _rule('meamed', oracle='coordinate_rules'),
+  'phocas': _rule('phocas', oracle='coordinate_rules'),
   'geometric_median': _rule(
-    'geometric_median', _WEISZFELD, smoothing=1e-6, tolerance=1e-6, max_iterations=100
+    'geometric_median',
+    _WEISZFELD,
+    smoothing=1e-6,
+    tolerance=1e-6,
+    max_iterations=1000,
+    oracle='weighted_rules',
   ),
-  'minimum_diameter_averaging': _rule('minimum_diameter_averaging'),
-  'smea': _rule('smea'),
-  'caf': _rule('caf'),
-  'comparative_gradient_elimination': _rule('comparative_gradient_elimination'),
+  'minimum_diameter_averaging': _rule('minimum_diameter_averaging', oracle='subset_rules'),
+  'smea': _rule('smea', oracle='subset_rules'),
+  'caf': _rule('caf', oracle='filters'),
+  'comparative_gradient_elimination': _rule('comparative_gradient_elimination', oracle='filters'),
   'centered_clipping': _rule(
-    'centered_clipping', _same_names('clip_radius', 'num_iterations'), _any_number, num_iterations=1
+    'centered_clipping',
+    _same_names('clip_radius', 'num_iterations'),
+    _any_number,
+    num_iterations=1,
+    oracle='weighted_rules',
   ),
   'divide_and_conquer': _rule(
-    'divide_and_conquer', _FILTER, num_iterations=1, num_coordinates=10_000, filter_factor=1.0
+    'divide_and_conquer',
+    _FILTER,
+    num_iterations=1,
+    num_coordinates=10_000,
+    filter_factor=1.0,
+    oracle='filters',
   ),
-  'foolsgold': _rule('foolsgold', {}, lambda options: 2),
-  'sign_majority': _rule('sign_majority', {}, _any_number),
-  'fltrust': _rule('fltrust', {}, _any_number)._replace(needs_root=True),
+  'foolsgold': _rule('foolsgold', {}, lambda options: 2, oracle='weighted_rules'),
+  'sign_majority': _rule('sign_majority', {}, _any_number, oracle='coordinate_rules'),
+  'fltrust': _rule('fltrust', {}, _any_number, oracle='rooted_rules')._replace(needs_root=True),
   'zeno': _rule(
     'zeno',
     _same_names('max_byzantine', 'trial_learning_rate', 'norm_penalty'),
     _at_least_per_byzantine(1, 1),
+    oracle='rooted_rules',
     trial_learning_rate=None,
     norm_penalty=None,
   )._replace(needs_root=True),
   # What public code calls Krum, for replication: see the module.
-  'krum_byzfl': _rule('krum_byzfl', module='krum_variants'),
-  'krum_calicarpa': _rule('krum_calicarpa', _F, _KRUM_CLIENTS, module='krum_variants'),
-  'krum_epfml': _rule('krum_epfml', _F, _at_least_per_byzantine(2, 2), module='krum_variants'),
+  'krum_byzfl': _rule('krum_byzfl', module='krum_variants', oracle='krum_variants'),
+  'krum_calicarpa': _rule(
+    'krum_calicarpa', _F, _KRUM_CLIENTS, module='krum_variants', oracle='krum_variants'
+  ),
+  'krum_epfml': _rule(
+    'krum_epfml', _F, _at_least_per_byzantine(2, 2), module='krum_variants', oracle='krum_variants'
+  ),
   'krum_alie_authors': _rule(
     'krum_alie_authors',
     _F,
     lambda options: max(2 * int(options['max_byzantine']) + 1, 2),
     module='krum_variants',
+    oracle='krum_variants',
   ),
-  'multi_krum_ndss21': _rule('multi_krum_ndss21', _F, _KRUM_CLIENTS, module='krum_variants'),
-  'krum_flower_legacy': _rule('krum_flower_legacy', _F, lambda options: 2, module='krum_variants'),
-  'krum_xie': _rule('krum_xie', _F, lambda options: 3, module='krum_variants'),
-  'krum_reversed': _rule('krum_reversed', _F, _KRUM_CLIENTS, module='krum_variants'),
+  'multi_krum_ndss21': _rule(
+    'multi_krum_ndss21', _F, _KRUM_CLIENTS, module='krum_variants', oracle='krum_variants'
+  ),
+  'krum_flower_legacy': _rule(
+    'krum_flower_legacy', _F, lambda options: 2, module='krum_variants', oracle='krum_variants'
+  ),
+  'krum_xie': _rule(
+    'krum_xie', _F, lambda options: 3, module='krum_variants', oracle='krum_variants'
+  ),
+  'krum_reversed': _rule(
+    'krum_reversed', _F, _KRUM_CLIENTS, module='krum_variants', oracle='krum_variants'
+  ),
 }
 
 
 def _preaggregator(name: str, reads: Mapping[str, str]) -> Entry:
-  return Entry(f'tff_robust.preaggregators.{name}:build_{name}', reads)
+  return Entry(
+    f'tff_robust.preaggregators.{name}:build_{name}',
+    reads,
+    deviations=deviations.PREAGGREGATORS.get(name, {}),
+  )
 
 
-PREAGGREGATORS: Mapping[str, Entry] = {
+PREAGGREGATORS: dict[str, Entry] = {
   'nearest_neighbor_mixing': _preaggregator('nearest_neighbor_mixing', _F),
   'bucketing': _preaggregator('bucketing', _same_names('bucket_size'))._replace(
     rows_after=lambda num_rows, options: -(-num_rows // int(options['bucket_size']))
@@ -168,18 +218,31 @@ def _attack(
   **defaults: OptionValue | None,
 ) -> Entry:
   target = f'tff_robust.attacks.{module or name}:build_{name}'
-  return Entry(target, reads, defaults, knowledge=knowledge, takes_rule=takes_rule)
+  return Entry(
+    target,
+    reads,
+    defaults,
+    knowledge=knowledge,
+    takes_rule=takes_rule,
+    deviations=deviations.ATTACKS.get(name, {}),
+  )
 
 
 def _data_attack(name: str, reads: Mapping[str, str], **defaults: OptionValue | None) -> Entry:
-  return Entry(f'tff_robust.attacks.{name}:build_{name}', reads, defaults, by_data=True)
+  return Entry(
+    f'tff_robust.attacks.{name}:build_{name}',
+    reads,
+    defaults,
+    by_data=True,
+    deviations=deviations.ATTACKS.get(name, {}),
+  )
 
 
 _EPSILON = {'attack_epsilon': 'epsilon'}
 _DIRECTION = {'attack_direction': 'direction'}
 _SEARCH = {'attack_evaluations': 'num_evaluations'}
 
-ATTACKS: Mapping[str, Entry] = {
+ATTACKS: dict[str, Entry] = {
   'inner_product_manipulation': _attack('inner_product_manipulation', _EPSILON),
   'sign_flip': _attack('sign_flip', {'attack_scale': 'scale'}, _OWN, attack_scale=1.0),
   'a_little_is_enough': _attack(

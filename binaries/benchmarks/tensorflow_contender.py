@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from binaries import plugin_flag
 from binaries.benchmarks import serving
 from binaries.benchmarks import work as work_lib
 
@@ -72,6 +73,7 @@ def _close_stock_context() -> None:
 
 def main() -> None:
   """Serves until standard input ends."""
+  plugin_flag.load()
   options = json.loads(sys.argv[1])
   runtime, device = options['runtime'], options['device']
   facts = functools.cache(functools.partial(_describe, runtime, device))

@@ -3,19 +3,9 @@ import pytest
 import tensorflow as tf
 
 from tff_robust.aggregators import centered_clipping
+from tff_robust.testing.oracles import weighted_rules
 
 _SEED = tf.constant([0, 0], tf.int64)
-
-
-def _oracle(rows, centre, radius, steps):
-  point = np.asarray(centre, np.float64)
-  for _ in range(steps):
-    moves = []
-    for row in np.asarray(rows, np.float64):
-      length = np.linalg.norm(row - point)
-      moves.append((row - point) * min(1.0, radius / length))
-    point = point + np.mean(moves, axis=0)
-  return point
 
 
 @pytest.mark.parametrize('steps', [1, 2, 5])
@@ -28,7 +18,12 @@ def test_equals_loops(steps, radius):
   actual = centered_clipping.centered_clipping(
     rows, centre, clip_radius=radius, num_iterations=steps
   )
-  np.testing.assert_allclose(actual, _oracle(rows, centre, radius, steps), rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(
+    actual,
+    weighted_rules.centered_clipping(rows, centre, clip_radius=radius, num_iterations=steps),
+    rtol=1e-5,
+    atol=1e-5,
+  )
 
 
 def test_a_wide_radius_gives_the_mean():
@@ -51,7 +46,7 @@ def test_next_round_starts_from_the_last_aggregate():
   np.testing.assert_array_equal(state, expected)
   for _ in range(3):
     output = rule.apply(state, rows, np.ones(4), _SEED)
-    expected = _oracle(rows, expected, 1.0, 1)
+    expected = weighted_rules.centered_clipping(rows, expected, clip_radius=1.0, num_iterations=1)
     np.testing.assert_allclose(output.aggregate, expected, rtol=1e-6)
     np.testing.assert_array_equal(output.state, output.aggregate)
     state = output.state

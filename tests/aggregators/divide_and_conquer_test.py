@@ -3,16 +3,10 @@ import pytest
 import tensorflow as tf
 
 from tff_robust.aggregators import divide_and_conquer
+from tff_robust.testing.oracles import filters
 
 _dnc = divide_and_conquer.divide_and_conquer
 _SEED = tf.constant([3, 4], tf.int64)
-
-
-def _kept(rows, num_dropped):
-  centred = rows.astype(np.float64) - rows.astype(np.float64).mean(0)
-  _, _, directions = np.linalg.svd(centred)
-  scores = (centred @ directions[0]) ** 2
-  return sorted(range(len(rows)), key=lambda i: scores[i])[: len(rows) - num_dropped]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +16,7 @@ def test_equals_singular_vectors_on_all_coordinates(n, f, factor):
   rows = np.random.default_rng(n).normal(size=[n, 12]).astype(np.float32)
   rows[:f] += 2
   actual = _dnc(rows, max_byzantine=f, seed=_SEED, filter_factor=factor)
-  expected = rows[_kept(rows, int(factor * f))].astype(np.float64).mean(0)
+  expected = rows[filters.inliers(rows, int(factor * f))].astype(np.float64).mean(0)
   np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 

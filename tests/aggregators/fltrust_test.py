@@ -4,22 +4,9 @@ import tensorflow as tf
 
 from tff_robust.aggregators import column_blocks, fltrust, mean
 from tff_robust.aggregators import rule as rule_lib
+from tff_robust.testing.oracles import rooted_rules
 
 _D = 37
-
-
-def oracle(rows, root):
-  """The formula of the paper, one client at a time."""
-  root = np.asarray(root, np.float64)
-  total, trusts = np.zeros(len(root)), []
-  for row in np.asarray(rows, np.float64):
-    trust = 0.0
-    if np.isfinite(row).all() and row.any() and root.any() and np.isfinite(root).all():
-      scale = np.linalg.norm(root) / np.linalg.norm(row)
-      trust = max(0.0, float(row @ root) / np.linalg.norm(row) / np.linalg.norm(root))
-      total += trust * scale * row
-    trusts.append(trust)
-  return (total / sum(trusts) if sum(trusts) else total), np.array(trusts)
 
 
 def measured(rows, root):
@@ -45,7 +32,7 @@ def sample(num_rows=11, seed=0):
 @pytest.mark.parametrize('num_rows', [1, 2, 11, 30])
 def test_equals_the_formula_of_the_paper(num_rows):
   rows, root = sample(num_rows, seed=num_rows)
-  expected, trusts = oracle(rows, root)
+  expected, trusts = rooted_rules.fltrust_with_trusts(rows, root)
   aggregate, measurements = measured(rows, root)
   np.testing.assert_allclose(aggregate, expected, rtol=1e-6, atol=1e-7)
   np.testing.assert_allclose(measurements['trust'], trusts, rtol=1e-12)
@@ -70,7 +57,9 @@ def test_wide_updates_are_taken_block_by_block():
   generator = np.random.default_rng(3)
   root = generator.normal(size=width).astype(np.float32)
   rows = root + generator.normal(size=[4, width]).astype(np.float32)
-  np.testing.assert_allclose(measured(rows, root)[0], oracle(rows, root)[0], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    measured(rows, root)[0], rooted_rules.fltrust_with_trusts(rows, root)[0], rtol=1e-5, atol=1e-6
+  )
 
 
 def test_order_of_rows_changes_nothing():
@@ -131,7 +120,8 @@ def test_rows_that_are_not_finite_get_no_trust_and_are_counted(bad):
   assert not measurements['round_rejected']
   assert not measurements['trust'][[2, 5, 6]].any()
   kept = np.isfinite(rows).all(axis=1)
-  np.testing.assert_allclose(aggregate, oracle(rows[kept], root)[0], rtol=1e-6, atol=1e-7)
+  expected, _ = rooted_rules.fltrust_with_trusts(rows[kept], root)
+  np.testing.assert_allclose(aggregate, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_zero_rows_get_no_trust():

@@ -2,23 +2,7 @@ import numpy as np
 import pytest
 
 from tff_robust.aggregators import foolsgold
-
-
-def _oracle(rows):
-  """The paper's algorithm by loops."""
-  rows = np.asarray(rows, np.float64)
-  n = len(rows)
-  cosine = np.array([[a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in rows] for a in rows])
-  strongest = [max(cosine[i][j] for j in range(n) if j != i) for i in range(n)]
-  for i in range(n):
-    for j in range(n):
-      if j != i and strongest[j] > strongest[i]:
-        cosine[i, j] *= strongest[i] / strongest[j]
-  weights = [1 - max(cosine[i][j] for j in range(n) if j != i) for i in range(n)]
-  weights = np.clip(weights, 0, 1)
-  weights /= weights.max()
-  with np.errstate(divide='ignore'):
-    return np.clip(np.log(weights / (1 - weights)) + 0.5, 0, 1)
+from tff_robust.testing.oracles import weighted_rules
 
 
 @pytest.mark.parametrize('n', [2, 5, 12])
@@ -26,7 +10,9 @@ def test_weights_equal_loops(n):
   rng = np.random.default_rng(n)
   for _ in range(5):
     rows = (0.3 + rng.normal(size=[n, 6])).astype(np.float32)
-    np.testing.assert_allclose(foolsgold.learning_rates(rows), _oracle(rows), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+      foolsgold.learning_rates(rows), weighted_rules.foolsgold_weights(rows), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_sybils_lose_their_weight_and_others_keep_theirs():

@@ -3,6 +3,7 @@ import pytest
 from scipy import optimize
 
 from tff_robust.aggregators import geometric_median, mean
+from tff_robust.testing.oracles import weighted_rules
 
 
 def _sum_of_distances(point, rows):
@@ -15,16 +16,6 @@ def _minimise(rows):
     _sum_of_distances, np.median(rows, axis=0), args=(rows,), method='BFGS', tol=1e-10
   )
   return result.x
-
-
-def _weiszfeld(rows, smoothing, steps):
-  """The iteration in the space of updates, from the mean."""
-  rows = rows.astype(np.float64)
-  point = rows.mean(0)
-  for _ in range(steps):
-    pull = 1 / np.maximum(np.linalg.norm(rows - point, axis=1), smoothing)
-    point = pull @ rows / pull.sum()
-  return point
 
 
 @pytest.mark.parametrize(('n', 'd'), [(5, 2), (8, 3), (25, 6)])
@@ -43,7 +34,10 @@ def test_a_fixed_number_of_iterations_equals_weiszfeld_on_the_updates(steps):
   actual = geometric_median.geometric_median(
     rows, max_byzantine=3, smoothing=0.1, tolerance=0, max_iterations=steps
   )
-  np.testing.assert_allclose(actual, _weiszfeld(rows, 0.1, steps), rtol=1e-5)
+  expected = weighted_rules.geometric_median(
+    rows, max_byzantine=3, smoothing=0.1, tolerance=0, max_iterations=steps
+  )
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_hand_computed_case_that_differs_from_mean_and_median():
@@ -62,6 +56,17 @@ def test_iterates_to_the_honest_rows_from_any_distance():
   rows[:4] = 1e25
   actual = geometric_median.geometric_median(rows, max_byzantine=4, max_iterations=2000)
   assert np.linalg.norm(actual) < 30
+
+
+@pytest.mark.parametrize('value', [1e6, 1e30])
+def test_iterates_far_enough_by_default_with_the_smallest_majority(value):
+  rows = np.random.default_rng(0).normal(size=[23, 5]).astype(np.float32)
+  limit = np.linalg.norm(rows[11:], axis=1).max()
+  rows[:11] = value
+  default = geometric_median.geometric_median(rows, max_byzantine=11).numpy().astype(np.float64)
+  assert np.linalg.norm(default) < 2 * limit
+  short = geometric_median.geometric_median(rows, max_byzantine=11, max_iterations=100).numpy()
+  assert np.linalg.norm(short.astype(np.float64)) > 50 * limit
 
 
 @pytest.mark.parametrize(

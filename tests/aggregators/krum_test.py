@@ -8,6 +8,7 @@ from hypothesis import strategies
 from hypothesis.extra import numpy as hypothesis_numpy
 
 from tff_robust.aggregators import krum, mean
+from tff_robust.testing.oracles import krum_rules
 
 _SEED = tf.constant([0, 0], tf.int64)
 
@@ -33,23 +34,6 @@ def _traced(num_selected, max_byzantine):
 def _drop_graphs():
   yield
   _traced.cache_clear()
-
-
-def _brute_force_scores(rows, f):
-  """Krum scores by loops over pairs, in float64."""
-  rows = np.asarray(rows, np.float32).astype(np.float64)
-  n = len(rows)
-  scores = []
-  for i in range(n):
-    far = []
-    for j in range(n):
-      if j == i:
-        continue
-      with np.errstate(invalid='ignore'):
-        difference = rows[i] - rows[j]
-      far.append(float(difference @ difference) if np.isfinite(difference).all() else np.inf)
-    scores.append(sum(sorted(far)[: n - f - 2]))
-  return np.array(scores)
 
 
 def _random_stack(rng, n, f):
@@ -78,10 +62,6 @@ def _random_stack(rng, n, f):
   return np.clip(rows, -3.4e38, 3.4e38).astype(np.float32) if kind == 5 else rows.astype(np.float32)
 
 
-def _lowest(scores, m):
-  return sorted(range(len(scores)), key=lambda i: (scores[i], i))[:m]
-
-
 @pytest.mark.parametrize('num_selected', [1, 2, 4])
 def test_equals_brute_force_on_a_thousand_stacks(num_selected):
   rng = np.random.default_rng(num_selected)
@@ -89,14 +69,14 @@ def test_equals_brute_force_on_a_thousand_stacks(num_selected):
     f = int(rng.integers(0, 5))
     n = int(rng.integers(max(2 * f + 3, f + num_selected + 1), 2 * f + 12))
     rows = _random_stack(rng, n, f)
-    expected_scores = _brute_force_scores(rows, f)
+    expected_scores = krum_rules.krum_scores(rows, f)
     aggregate, measurements, scores = _traced(num_selected, f)(rows)
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-7, atol=0)
-    expected = _lowest(expected_scores, num_selected)
+    expected = krum_rules.lowest(expected_scores, num_selected)
     near_ties = np.sort(expected_scores)
     if near_ties[num_selected] - near_ties[num_selected - 1] <= 1e-7 * near_ties[num_selected]:
       # Only the exact scores can decide between equals: the oracle rounds differently.
-      expected = _lowest(scores.numpy(), num_selected)
+      expected = krum_rules.lowest(scores.numpy(), num_selected)
     np.testing.assert_array_equal(np.flatnonzero(measurements['selected']), sorted(expected))
     np.testing.assert_allclose(
       aggregate, rows[expected].astype(np.float64).mean(0), rtol=1e-6, atol=1e-40
@@ -110,7 +90,7 @@ def test_smallest_row_index_wins_exact_ties_on_a_lattice():
   num_ties = 0
   for _ in range(200):
     rows = rng.integers(-1, 2, size=[9, 2]).astype(np.float32)
-    expected = _brute_force_scores(rows, 2)  # small integers: exact
+    expected = krum_rules.krum_scores(rows, 2)  # small integers: exact
     num_ties += int(np.sum(expected == expected.min()) > 1)
     _, measurements, scores = _traced(1, 2)(rows)
     np.testing.assert_array_equal(scores, expected)
@@ -217,7 +197,7 @@ def test_score_gap_is_the_margin_of_the_selection():
 @pytest.mark.parametrize('f', [0, 1, 2, 5, 11])
 def test_is_defined_from_two_f_plus_three_clients(f):
   rows = np.random.default_rng(f).normal(size=[2 * f + 3, 3]).astype(np.float32)
-  expected = int(np.argmin(_brute_force_scores(rows, f)))
+  expected = int(np.argmin(krum_rules.krum_scores(rows, f)))
   np.testing.assert_array_equal(krum.krum(rows, max_byzantine=f), rows[expected])
   with pytest.raises(ValueError, match=f"'krum' with max_byzantine={f} needs at least {2 * f + 3}"):
     krum.krum(rows[1:], max_byzantine=f)

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tff_robust.aggregators import krum, krum_variants
+from tff_robust.testing.oracles import krum_rules
+from tff_robust.testing.oracles import krum_variants as oracles
 
 _SEED = tf.constant([0, 0], tf.int64)
 
@@ -27,103 +29,11 @@ def _drop_graphs():
   _traced.cache_clear()
 
 
-# What each repository does, written from its description: loops over clients, float64.
-
-
-def _norms(rows):
-  rows = rows.astype(np.float64)
-  return [[float(np.linalg.norm(a - b)) for b in rows] for a in rows]
+_ORACLES = oracles.SELECTIONS
 
 
 def _krum(rows, f):
-  norms = _norms(rows)
-  n = len(rows)
-  scores = [
-    sum(sorted(norms[i][j] ** 2 for j in range(n) if j != i)[: n - f - 2]) for i in range(n)
-  ]
-  return [scores.index(min(scores))]
-
-
-def _byzfl(rows, f):
-  squared = np.sort(np.array(_norms(rows)) ** 2, axis=1)[:, 1 : len(rows) - f]
-  return [int(np.argmin(np.mean(squared, axis=1)))]
-
-
-def _calicarpa(rows, f):
-  norms, n = _norms(rows), len(rows)
-  scores = [sum(sorted(norms[i][:i] + norms[i][i + 1 :])[: n - f - 1]) for i in range(n)]
-  return sorted(range(n), key=scores.__getitem__)[: n - f - 2]
-
-
-def _epfml(rows, f):
-  norms, n = _norms(rows), len(rows)
-  squared = [[x**2 for x in row] for row in norms]
-  scores = [
-    sum(sorted(squared[i][j] ** 2 for j in range(n) if j != i)[: n - f - 2]) for i in range(n)
-  ]
-  return [scores.index(min(scores))]
-
-
-def _alie_authors(rows, f):
-  distances = {}
-  for i in range(len(rows)):
-    for j in range(i):
-      norm = float(np.linalg.norm(rows[i].astype(np.float64) - rows[j]))
-      distances.setdefault(i, {})[j] = norm
-      distances.setdefault(j, {})[i] = norm
-  smallest, winner = 1e20, -1
-  for user, row in distances.items():
-    error = sum(sorted(row.values())[: len(rows) - f])
-    if error < smallest:
-      smallest, winner = error, user
-  return [winner % len(rows)]
-
-
-def _ndss21(rows, f):
-  remaining, taken = list(range(len(rows))), []
-  rows = rows.astype(np.float64)
-  while len(remaining) > 2 * f + 2:
-    scores = [
-      sum(sorted(np.sum((rows[i] - rows[j]) ** 2) for j in remaining)[: len(remaining) - 2 - f])
-      for i in remaining
-    ]
-    taken.append(remaining.pop(scores.index(min(scores))))
-  return taken
-
-
-def _flower_legacy(rows, f):
-  rows = rows.astype(np.float64)
-  matrix = np.array([[np.linalg.norm(a - b) ** 2 for b in rows] for a in rows])
-  k = max(1, len(rows) - f - 2)
-  return [int(np.argmin([np.sum(row[np.argsort(row)[1 : k + 1]]) for row in matrix]))]
-
-
-def _xie(rows, f):
-  if 2 * f + 2 >= len(rows):
-    f = (len(rows) - 3) // 2
-  return _krum(rows, f)
-
-
-def _reversed(rows, f):
-  norms, n = _norms(rows), len(rows)
-  scores = [0.0] * n
-  for j in range(n):
-    others = sorted((i for i in range(n) if i != j), key=lambda i: (norms[j][i], i))
-    for i in others[: n - f - 2]:
-      scores[i] += norms[j][i] ** 2
-  return [scores.index(min(scores))]
-
-
-_ORACLES = {
-  'krum_byzfl': _byzfl,
-  'krum_calicarpa': _calicarpa,
-  'krum_epfml': _epfml,
-  'krum_alie_authors': _alie_authors,
-  'multi_krum_ndss21': _ndss21,
-  'krum_flower_legacy': _flower_legacy,
-  'krum_xie': _xie,
-  'krum_reversed': _reversed,
-}
+  return krum_rules.lowest(krum_rules.krum_scores(rows, f), 1)
 
 
 def _selected(variant, rows, f):
@@ -188,7 +98,7 @@ def test_flower_legacy_selects_a_nan_that_krum_never_does():
   rows = np.random.default_rng(0).normal(size=[9, 4]).astype(np.float32)
   rows[3, 2] = np.nan
   aggregate, selected = _selected('krum_flower_legacy', rows, 2)
-  assert selected == [3] == _flower_legacy(rows, 2)
+  assert selected == [3] == _ORACLES['krum_flower_legacy'](rows, 2)
   assert np.isnan(aggregate).any()
   assert np.isfinite(krum.krum(rows, max_byzantine=2)).all()
 
@@ -217,18 +127,18 @@ def test_reversed_sum_is_won_by_an_isolated_outlier():
 def test_alie_authors_return_the_last_client_when_all_are_far():
   rows = (1e20 * np.random.default_rng(0).normal(size=[9, 4])).astype(np.float32)
   rows[8] *= 10
-  assert _selected('krum_alie_authors', rows, 2)[1] == [8] == _alie_authors(rows, 2)
+  assert _selected('krum_alie_authors', rows, 2)[1] == [8] == _ORACLES['krum_alie_authors'](rows, 2)
   assert _krum(rows, 2) != [8]
 
 
 def test_alie_authors_prefer_client_one_in_a_tie():
   rows = np.zeros([5, 2], np.float32)
-  assert _selected('krum_alie_authors', rows, 1)[1] == [1] == _alie_authors(rows, 1)
+  assert _selected('krum_alie_authors', rows, 1)[1] == [1] == _ORACLES['krum_alie_authors'](rows, 1)
 
 
 def test_epfml_accepts_one_client_too_few():
   rows = np.random.default_rng(0).normal(size=[6, 3]).astype(np.float32)
-  assert _selected('krum_epfml', rows, 2)[1] == _epfml(rows, 2)
+  assert _selected('krum_epfml', rows, 2)[1] == _ORACLES['krum_epfml'](rows, 2)
   with pytest.raises(ValueError, match='at least 7'):
     krum.krum(rows, max_byzantine=2)
 

@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 
 from tff_robust.aggregators import minimum_diameter_averaging as mda
+from tff_robust.testing.oracles import subset_rules
 
 _ZERO_SEED = np.zeros(2, np.int64)
-
-
-def _best_subset(rows, f):
-  rows = rows.astype(np.float64)
-  squared = [[np.sum((a - b) ** 2) for b in rows] for a in rows]
-
-  def diameter(subset):
-    return max((squared[i][j] for i, j in itertools.combinations(subset, 2)), default=0.0)
-
-  return list(min(itertools.combinations(range(len(rows)), len(rows) - f), key=diameter))
 
 
 def _select(rows, f):
@@ -29,7 +20,7 @@ def test_equals_the_search_of_all_subsets(n, f):
   rng = np.random.default_rng(n)
   for d in (1, 4):
     rows = rng.normal(size=[n, d]).astype(np.float32)
-    expected = _best_subset(rows, f)
+    expected = subset_rules.smallest_diameter(rows, f)
     aggregate, selected = _select(rows, f)
     assert selected == expected
     np.testing.assert_allclose(aggregate, rows[expected].astype(np.float64).mean(0), rtol=1e-5)
@@ -41,7 +32,7 @@ def test_of_equal_diameters_the_first_subset_wins():
   rng = np.random.default_rng(0)
   for _ in range(10):
     lattice = rng.integers(0, 3, size=[8, 2]).astype(np.float32)
-    assert _select(lattice, 3)[1] == _best_subset(lattice, 3)
+    assert _select(lattice, 3)[1] == subset_rules.smallest_diameter(lattice, 3)
 
 
 def test_eleven_of_twenty_five_finds_the_honest_cluster():

@@ -1,21 +1,10 @@
-import itertools
-
 import numpy as np
 import pytest
 
 from tff_robust.aggregators import smea
+from tff_robust.testing.oracles import subset_rules
 
 _ZERO_SEED = np.zeros(2, np.int64)
-
-
-def _best_subset(rows, f):
-  rows = rows.astype(np.float64)
-
-  def top_eigenvalue(subset):
-    centred = rows[list(subset)] - rows[list(subset)].mean(0)
-    return np.linalg.eigvalsh(centred.T @ centred)[-1]
-
-  return list(min(itertools.combinations(range(len(rows)), len(rows) - f), key=top_eigenvalue))
 
 
 @pytest.mark.parametrize(('n', 'f'), [(4, 0), (5, 1), (8, 3), (11, 4)])
@@ -24,7 +13,7 @@ def test_equals_the_search_of_all_covariances(n, f):
   for d in (2, 15):
     rows = (3 + rng.normal(size=[n, d])).astype(np.float32)
     output = smea.build_smea(max_byzantine=f).apply((), rows, np.ones(n), _ZERO_SEED)
-    expected = _best_subset(rows, f)
+    expected = subset_rules.smallest_top_eigenvalue(rows, f)
     assert list(np.flatnonzero(output.measurements['selected'])) == expected
     np.testing.assert_allclose(
       output.aggregate, rows[expected].astype(np.float64).mean(0), rtol=1e-5, atol=1e-6

@@ -4,20 +4,9 @@ import tensorflow as tf
 
 from tff_robust.aggregators import column_blocks, mean, zeno
 from tff_robust.aggregators import rule as rule_lib
+from tff_robust.testing.oracles import rooted_rules
 
 _D = 37
-
-
-def oracle(rows, decreases, max_byzantine, norm_penalty):
-  """Returns the mean and the indices of the best rows, found by sorting a Python list."""
-  rows = np.asarray(rows, np.float64)
-  scores = []
-  for row, decrease in zip(rows, decreases, strict=True):
-    score = float(decrease) - norm_penalty * float(row @ row)
-    scores.append(score if np.isfinite(row).all() and np.isfinite(score) else -np.inf)
-  ranked = sorted(range(len(rows)), key=lambda index: (-scores[index], index))
-  best = sorted(ranked[: len(rows) - max_byzantine])
-  return rows[best].mean(axis=0), best
 
 
 class Bowl:
@@ -62,7 +51,7 @@ def aggregate_of(rows, decreases, max_byzantine=3, norm_penalty=0.01):
 def test_equals_the_definition(n, f, norm_penalty):
   rows, decreases = sample(n, seed=n)
   rows *= np.linspace(0.1, 3, n, dtype=np.float32)[:, np.newaxis]
-  expected, _ = oracle(rows, decreases, f, norm_penalty)
+  expected, _ = rooted_rules.zeno_with_selection(rows, decreases, f, norm_penalty)
   found = aggregate_of(rows, decreases, f, norm_penalty)
   np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
   assert found.dtype == np.float32
@@ -104,7 +93,7 @@ def test_wide_updates_are_taken_block_by_block():
   width = 2 * column_blocks.COLUMNS_PER_BLOCK + 5
   rows = np.random.default_rng(3).normal(size=[4, width]).astype(np.float32)
   decreases = np.array([1.0, 2.0, 3.0, 4.0])
-  expected, _ = oracle(rows, decreases, 2, 1e-4)
+  expected, _ = rooted_rules.zeno_with_selection(rows, decreases, 2, 1e-4)
   np.testing.assert_allclose(aggregate_of(rows, decreases, 2, 1e-4), expected, atol=1e-6)
 
 
@@ -113,7 +102,7 @@ def test_nonfinite_rows_and_scores_come_last(bad):
   rows, decreases = sample()
   rows[4, 5], decreases[4] = bad, 1e9
   decreases[7] = bad
-  expected, best = oracle(rows, decreases, 3, 0.01)
+  expected, best = rooted_rules.zeno_with_selection(rows, decreases, 3, 0.01)
   assert not {4, 7} & set(best)
   np.testing.assert_allclose(aggregate_of(rows, decreases), expected, rtol=1e-6, atol=1e-7)
   found = zeno.scores(rows, loss_decreases=decreases, norm_penalty=0.01).numpy()
@@ -156,7 +145,7 @@ def test_tries_each_update_with_the_learning_rate(options, learning_rate, step, 
   bowl = Bowl(np.random.default_rng(5).normal(size=6))
   rows = np.random.default_rng(6).normal(size=[9, 6]).astype(np.float32)
   decreases = bowl.loss(np.zeros(6)) - bowl.loss(-step * rows.astype(np.float64))
-  expected, best = oracle(rows, decreases, 4, penalty)
+  expected, best = rooted_rules.zeno_with_selection(rows, decreases, 4, penalty)
   rule = zeno.build_zeno(max_byzantine=4, **options)
   aggregate, measurements = measured(rule, rows, bowl.view(learning_rate))
   np.testing.assert_allclose(aggregate, expected, rtol=1e-5, atol=1e-6)

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from binaries import attacked_data, federated_data
-from tff_robust import config
+from tff_robust import config, registry
 from tff_robust.data import load
 from tff_robust.program import cohorts
 
@@ -69,6 +71,21 @@ def test_attacks_by_messages_leave_the_data_alone():
   holders = attacked_data.build_holders(experiment, data, sampler)
   assert holders == (data.clients, data.clients)
   assert attacked_data.triggered_test(experiment, data) is None
+
+
+@pytest.mark.parametrize('name', [n for n, entry in registry.ATTACKS.items() if entry.by_data])
+def test_an_attack_by_data_without_attackers_changes_nothing(name):
+  entry = registry.ATTACKS[name]
+  options = {o: registry.OPTIONS[o].example for o in set(entry.reads) - set(entry.defaults)}
+  experiment, data, _ = prepare(attack_target_class=1)
+  attack = config.AttackConfig(attack=name, options=options, num_byzantine=0)
+  experiment = dataclasses.replace(experiment, attack=attack)
+  holders = attacked_data.build_holders(experiment, data, cohorts.build_sampler(experiment))
+  for client in range(5):
+    for ours, theirs in zip(
+      holders.attacking.client_arrays(client), data.clients.client_arrays(client), strict=True
+    ):
+      np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_target_that_is_no_class_is_refused():

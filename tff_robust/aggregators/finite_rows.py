@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_robust import signatures
+from tff_robust import checks, signatures
 from tff_robust.aggregators import demands, rule
 
 # What a rule measured of its rows; `selected` is bool, one entry a row.
@@ -81,3 +81,42 @@ def build_rule(
     return rule.RuleOutput(state, *function(updates, seed))
 
   return rule.AggregationRule(name, lambda dimension: (), apply)
+
+
+def build_simple_rule(
+  name: str,
+  function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+  *,
+  max_byzantine: int,
+  required_clients: int | None = None,
+) -> rule.AggregationRule:
+  """Returns the stateless rule that a function of the finite rows and f makes.
+
+  The shortest way to a rule that keeps every promise about non-finite rows and numbers of
+  clients.
+
+  Args:
+    name: The registry name.
+    function: `(finite rows float32 [n - t, d], f - t as int32 []) -> [d]`, where t rows hold a
+      NaN or an infinity.
+    max_byzantine: Declared Byzantine clients, f.
+    required_clients: The smallest n for which the rule is defined at this f, by default 2f + 1.
+
+  Raises:
+    ValueError: If f is negative.
+  """
+  checks.at_least('max_byzantine', max_byzantine, 0)
+  required = 2 * max_byzantine + 1 if required_clients is None else required_clients
+
+  def outcome(updates: signatures.Updates, seed: signatures.Seed) -> Outcome:
+    del seed  # Nothing is drawn.
+    updates = demands.enough_clients(
+      updates, rule=name, max_byzantine=max_byzantine, required=required
+    )
+    return aggregate(
+      updates,
+      lambda kept, remaining: (tf.cast(function(kept, remaining), tf.float32), {}),
+      max_byzantine=max_byzantine,
+    )
+
+  return build_rule(name, outcome)

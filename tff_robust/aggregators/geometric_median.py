@@ -98,7 +98,7 @@ def geometric_median(
   max_byzantine: int,
   smoothing: float = 1e-6,
   tolerance: float = 1e-6,
-  max_iterations: int = 100,
+  max_iterations: int = 1000,
 ) -> signatures.Aggregate:
   """The point with the smallest sum of Euclidean distances to the updates.
 
@@ -113,7 +113,8 @@ def geometric_median(
     smoothing: Distances count as at least this, in the unit of the updates.
     tolerance: Stop when an iteration moves by less than this fraction of the median
       distance to the updates; 0 for a fixed number of iterations.
-    max_iterations: Stop after so many iterations.
+    max_iterations: Stop after so many iterations. From far rows the iteration comes back by a
+      factor of about (n - f) / f in each: 1000 suffice for 11 of 23 at 1e30, 100 do not.
 
   Returns:
     float32 [d]; all zeros if more than f rows hold a NaN or an infinity. Up to f such
@@ -137,7 +138,7 @@ def build_geometric_median(
   max_byzantine: int,
   smoothing: float = 1e-6,
   tolerance: float = 1e-6,
-  max_iterations: int = 100,
+  max_iterations: int = 1000,
 ) -> rule.AggregationRule:
   """Returns the rule `geometric_median`."""
   checks.at_least('max_byzantine', max_byzantine, 0)

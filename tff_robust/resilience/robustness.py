@@ -77,6 +77,8 @@ BOUNDS: Mapping[str, Callable[..., float]] = {
   'coordinate_median': median_bound,
   'smea': smea_bound,
 }
+# Those whose bound is for the stronger notion.
+AGAINST_TOP_EIGENVALUE = ('smea',)
 
 
 def describe_bound(rule: str, *, num_clients: int, max_byzantine: int) -> str:

@@ -1,0 +1,160 @@
+"""Rules, attacks and pre-aggregators from outside of this package join the registry.
+
+A plug-in is a module that calls `add_aggregator` (or `add_attack`, `add_preaggregator`,
+`add_option`) when it is imported. From then on its names are as good as ours: for flags and
+messages, contract tests, benchmarks and reports. `docs/adding_a_rule.md` is an example.
+Free of TensorFlow.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tff_robust import checks, options, registry
+
+Reads = Iterable[str] | Mapping[str, str]
+
+
+def add_aggregator(
+  name: str,
+  builder: Callable[..., Any] | str,
+  *,
+  reads: Reads = ('max_byzantine',),
+  defaults: Mapping[str, registry.OptionValue | None] | None = None,
+  required_clients: Callable[[Mapping[str, Any]], int] | None = None,
+  oracle: Callable[..., Any] | str = '',
+  deviations: Mapping[str, str] | None = None,
+) -> None:
+  """Adds a rule.
+
+  Args:
+    name: Its name, which its `AggregationRule` must bear as well.
+    builder: The function that returns the rule, or `module:function`.
+    reads: Options that the builder takes, or a mapping of options to its arguments. By default
+      `max_byzantine`.
+    defaults: Values of the options that need not be given.
+    required_clients: All options to the smallest round for which the rule is defined. By
+      default 2f + 1, or 1 for a rule that reads no `max_byzantine`.
+    oracle: The same rule in plain NumPy, `(rows float64 [n, d], **builder's arguments) -> [d]`.
+    deviations: Promises of `testing.rule_contract` that it does not keep, with the reason.
+
+  Raises:
+    ValueError: If the name is taken, an option is unknown or a function cannot be imported.
+  """
+  reads = _reads(reads)
+  if required_clients is None:
+    required_clients = _majority if 'max_byzantine' in reads else _anybody
+  entry = registry.Entry(
+    _target(builder),
+    reads,
+    defaults or {},
+    required_clients,
+    oracle=_target(oracle) if oracle else '',
+    deviations=deviations or {},
+  )
+  _add('aggregator', registry.AGGREGATORS, name, entry)
+
+
+def add_preaggregator(
+  name: str,
+  builder: Callable[..., Any] | str,
+  *,
+  reads: Reads = (),
+  defaults: Mapping[str, registry.OptionValue | None] | None = None,
+  rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows,
+) -> None:
+  """Adds a pre-aggregator; `rows_after` are the rows that come out when so many go in."""
+  entry = registry.Entry(_target(builder), _reads(reads), defaults or {}, rows_after=rows_after)
+  _add('preaggregators', registry.PREAGGREGATORS, name, entry)
+
+
+def add_attack(
+  name: str,
+  builder: Callable[..., Any] | str,
+  *,
+  reads: Reads = (),
+  defaults: Mapping[str, registry.OptionValue | None] | None = None,
+  knowledge: tuple[str, ...] = (),
+  by_data: bool = False,
+  deviations: Mapping[str, str] | None = None,
+) -> None:
+  """Adds an attack by messages with the views of `knowledge`, or one by data.
+
+  Raises:
+    ValueError: If the name is taken, an option is unknown, a function cannot be imported, or
+      not exactly one of `knowledge` and `by_data` is given.
+  """
+  if bool(knowledge) == by_data:
+    raise ValueError(
+      f'attack {name!r} has knowledge={knowledge} and by_data={by_data}; give exactly one.'
+    )
+  entry = registry.Entry(
+    _target(builder),
+    _reads(reads),
+    defaults or {},
+    knowledge=tuple(knowledge),
+    by_data=by_data,
+    deviations=deviations or {},
+  )
+  _add('attack', registry.ATTACKS, name, entry)
+
+
+def add_option(name: str, option: options.Option) -> None:
+  """Adds an option, which becomes a flag of that name.
+
+  Raises:
+    ValueError: If the name is taken.
+  """
+  if name in registry.OPTIONS:
+    raise ValueError(f'option {name!r} is there already; use it, or choose another name.')
+  registry.OPTIONS[name] = option
+
+
+def load(modules: Iterable[str]) -> None:
+  """Imports plug-ins, each once.
+
+  Raises:
+    ValueError: If a module does not exist.
+  """
+  for module in modules:
+    try:
+      importlib.import_module(module)
+    except ModuleNotFoundError as error:
+      if error.name is None or not f'{module}.'.startswith(f'{error.name}.'):
+        raise
+      raise ValueError(
+        f'plugins={module!r} is no module that Python finds; start where it lies, or install it.'
+      ) from error
+
+
+def _majority(options: Mapping[str, Any]) -> int:
+  return 2 * int(options['max_byzantine']) + 1
+
+
+def _anybody(options: Mapping[str, Any]) -> int:
+  del options
+  return 1
+
+
+def _reads(reads: Reads) -> Mapping[str, str]:
+  reads = dict(reads) if isinstance(reads, Mapping) else {option: option for option in reads}
+  for option in reads:
+    checks.known_name('option', option, registry.OPTIONS)
+  return reads
+
+
+def _target(function: Callable[..., Any] | str) -> str:
+  """Returns `module:function`, which can be imported again wherever the registry is read."""
+  if isinstance(function, str):
+    return function
+  if '<' in function.__qualname__ or '.' in function.__qualname__:
+    raise ValueError(
+      f'{function.__qualname__} cannot be imported by name; define it at the top of a module.'
+    )
+  return f'{function.__module__}:{function.__name__}'
+
+
+def _add(kind: str, table: dict[str, registry.Entry], name: str, entry: registry.Entry) -> None:
+  if name in table:
+    raise ValueError(f'{kind} {name!r} is there already; choose another name.')
+  table[name] = entry
