@@ -1,4 +1,4 @@
-"""Krum as an aggregation of TensorFlow Federated, with rows that start at clients."""
+"""A rule as an aggregation of TensorFlow Federated, with rows that start at clients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,16 @@ import tensorflow_federated as tff
 
 from binaries.benchmarks import gather_rows
 from binaries.benchmarks import work as work_lib
+from tff_robust import registry
 from tff_robust.factories import byzantine_robust
+from tff_robust.preaggregators import preaggregator
 
 
-def build(work: work_lib.GatherWork) -> Callable[[], float]:
+def build(work: work_lib.GatherWork | work_lib.RuleWork) -> Callable[[], float]:
   """Returns one aggregation; each client cuts its row out of a vector that it is sent."""
-  vector = tf.constant(gather_rows.noise(work))
+  vector = tf.constant(gather_rows.noise(work.num_clients, work.dimension))
   row_type = tff.TensorType(np.float32, [work.dimension])
-  process = byzantine_robust.krum_factory(work.max_byzantine).create(row_type)
+  process = _factory(work).create(row_type)
 
   @tff.tensorflow.computation(tff.TensorType(np.float32, vector.shape), np.int32)
   def row_of(vector: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
@@ -42,3 +44,17 @@ def build(work: work_lib.GatherWork) -> Callable[[], float]:
     return float(np.linalg.norm(np.asarray(output.result)))
 
   return run
+
+
+def _factory(
+  work: work_lib.GatherWork | work_lib.RuleWork,
+) -> tff.aggregators.UnweightedAggregationFactory:
+  """Returns the aggregation; a pre-aggregator is followed by the mean."""
+  if isinstance(work, work_lib.GatherWork):
+    return byzantine_robust.krum_factory(work.max_byzantine)
+  if work.kind == 'aggregator':
+    rule = registry.build(registry.AGGREGATORS, work.rule, work.options)
+  else:
+    step = registry.build(registry.PREAGGREGATORS, work.rule, work.options)
+    rule = preaggregator.compose([step], registry.build(registry.AGGREGATORS, 'mean', {}))
+  return byzantine_robust.ByzantineRobustFactory(rule)
