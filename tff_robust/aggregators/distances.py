@@ -35,17 +35,26 @@ def _to_float64(values: tf.Tensor) -> tf.Tensor:
   return tf.where(magnitude_bits < 0x00800000, denormal, tf.cast(values, tf.float64))
 
 
-def _gram(updates: signatures.Updates) -> tf.Tensor:
+def _self_product(rows: tf.Tensor) -> tf.Tensor:
+  """Returns the inner products of rows [n, width], each pair of different halves once."""
+  num_rows = tf.shape(rows)[0]
+  first, second = rows[: num_rows // 2], rows[num_rows // 2 :]
+  among_first = tf.matmul(first, first, transpose_b=True)
+  across = tf.matmul(first, second, transpose_b=True)
+  among_second = tf.matmul(second, second, transpose_b=True)
+  upper = tf.concat([among_first, across], axis=1)
+  lower = tf.concat([tf.transpose(across), among_second], axis=1)
+  return tf.concat([upper, lower], axis=0)
+
+
+def gram(updates: signatures.Updates) -> tf.Tensor:
   """Returns the float64 [n, n] inner products."""
-
-  def block_gram(block: tf.Tensor) -> tf.Tensor:
-    wide = tf.cast(block, tf.float64)
-    return tf.matmul(wide, wide, transpose_b=True)
-
   num_rows = tf.shape(updates)[0]
   initial = tf.zeros([num_rows, num_rows], tf.float64)
   initial = tf.ensure_shape(initial, [updates.shape[0], updates.shape[0]])
-  return column_blocks.total(block_gram, updates, initial=initial)
+  return column_blocks.total(
+    lambda block: _self_product(tf.cast(block, tf.float64)), updates, initial=initial
+  )
 
 
 def _from_gram(gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,8 +89,7 @@ def _settle(updates: signatures.Updates, squared: tf.Tensor, close: tf.Tensor) -
 
     def block_gram(block: tf.Tensor) -> tf.Tensor:
       wide = _to_float64(block)
-      wide -= wide[:1]
-      return tf.matmul(wide, wide, transpose_b=True)
+      return _self_product(wide - wide[:1])
 
     size = tf.size(members)
     return column_blocks.total(block_gram, rows, initial=tf.zeros([size, size], tf.float64))
@@ -149,11 +157,11 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   """
   updates = tf.convert_to_tensor(updates, tf.float32)
   checks.rank_two('updates', updates.shape)
-  gram = _gram(updates)
-  squared_norms = tf.linalg.diag_part(gram)
+  products = gram(updates)
+  squared_norms = tf.linalg.diag_part(products)
   finite = tf.math.is_finite(squared_norms)
   finite_pairs = finite[:, tf.newaxis] & finite[tf.newaxis, :]
-  squared, trusted = _from_gram(tf.where(finite_pairs, gram, 0.0))
+  squared, trusted = _from_gram(tf.where(finite_pairs, products, 0.0))
   squared_norms = tf.where(finite, squared_norms, 0.0)
   norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
   small = _SMALL_PER_COORDINATE * tf.cast(tf.shape(updates)[1], tf.float64)
@@ -195,11 +203,10 @@ def gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
 
   def block_gram(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
-    wide -= tf.gather(wide, [origin])
-    return tf.matmul(wide, wide, transpose_b=True)
+    return _self_product(wide - tf.gather(wide, [origin]))
 
   num_rows = tf.shape(updates)[0]
-  gram = column_blocks.total(
+  products = column_blocks.total(
     block_gram, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
   )
-  return (gram + tf.transpose(gram)) / 2
+  return (products + tf.transpose(products)) / 2
