@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tff_robust import signatures
 
-COLUMNS_PER_BLOCK = 16_384
+COLUMNS_PER_BLOCK = 4_096
 # An operation on one block does not always keep all cores busy.
 PARALLEL_BLOCKS = 4
 
