@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from binaries.benchmarks import gather_rows
@@ -32,7 +31,7 @@ def build(work: work_lib.RuleWork, *, device: str) -> Callable[[], float]:
 def _stack(num_clients: int, dimension: int, place: str | None) -> tf.Tensor:
   """Returns float32 [n, d], kept for the next rule of the same size."""
   del place  # Only part of the key.
-  return tf.constant(np.stack(gather_rows.rows(num_clients, dimension)))
+  return tf.constant(gather_rows.independent(num_clients, dimension))
 
 
 def _function(work: work_lib.RuleWork) -> Callable[[tf.Tensor], Any]:

@@ -1,5 +1,6 @@
 """A rule as an aggregation of TensorFlow Federated, with rows that start at clients."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,13 @@ from tff_robust.preaggregators import preaggregator
 
 def build(work: work_lib.GatherWork | work_lib.RuleWork) -> Callable[[], float]:
   """Returns one aggregation; each client cuts its row out of a vector that it is sent."""
-  vector = tf.constant(gather_rows.noise(work.num_clients, work.dimension))
+  vector, stride = _windows(isinstance(work, work_lib.RuleWork), work.num_clients, work.dimension)
   row_type = tff.TensorType(np.float32, [work.dimension])
   process = _factory(work).create(row_type)
 
   @tff.tensorflow.computation(tff.TensorType(np.float32, vector.shape), np.int32)
   def row_of(vector: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
-    start = gather_rows.STRIDE * client
+    start = stride * client
     return tf.ensure_shape(vector[start : start + work.dimension], [work.dimension])
 
   @tff.federated_computation(
@@ -44,6 +45,14 @@ def build(work: work_lib.GatherWork | work_lib.RuleWork) -> Callable[[], float]:
     return float(np.linalg.norm(np.asarray(output.result)))
 
   return run
+
+
+@functools.lru_cache(maxsize=1)
+def _windows(independent: bool, num_clients: int, dimension: int) -> tuple[tf.Tensor, int]:
+  """Returns the vector of which rows are windows, and how far apart these start."""
+  if independent:
+    return tf.constant(gather_rows.independent(num_clients, dimension).ravel()), dimension
+  return tf.constant(gather_rows.noise(num_clients, dimension)), gather_rows.STRIDE
 
 
 def _factory(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Clients' windows start this far apart.
+# Clients' windows start this far apart, where it does not matter that rows are alike.
 STRIDE = 997
 
 
@@ -16,3 +16,8 @@ def rows(num_clients: int, dimension: int) -> list[np.ndarray]:
   """Returns the row of each client, float32 [d]."""
   vector = noise(num_clients, dimension)
   return [vector[STRIDE * k : STRIDE * k + dimension] for k in range(num_clients)]
+
+
+def independent(num_clients: int, dimension: int) -> np.ndarray:
+  """Returns float32 [n, d] of independent standard normal rows."""
+  return np.random.default_rng(3).standard_normal((num_clients, dimension), np.float32)

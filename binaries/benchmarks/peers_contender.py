@@ -62,9 +62,7 @@ def _flwr() -> Any:
 @functools.lru_cache(maxsize=1)
 def _stack(num_clients: int, dimension: int) -> Any:
   """Returns float32 [n, d], kept for the next rule of the same size."""
-  import numpy as np
-
-  return np.stack(gather_rows.rows(num_clients, dimension))
+  return gather_rows.independent(num_clients, dimension)
 
 
 def _build(work: dict[str, Any]) -> Callable[[], float]:

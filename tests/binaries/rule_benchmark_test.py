@@ -139,7 +139,7 @@ def test_peers_aggregate_the_rows_that_we_aggregate(peers):
     ],
     repetitions=2,
   )
-  rows = np.stack(gather_rows.rows(7, 40)).astype(np.float64)
+  rows = gather_rows.independent(7, 40).astype(np.float64)
   assert mean.first.figure == pytest.approx(2 * np.linalg.norm(rows.mean(0)), rel=1e-5)
   assert krum.first.figure == pytest.approx(np.linalg.norm(rows[2]), rel=1e-5)
   # The first row halved once: every repetition gets rows that were not clipped before.
