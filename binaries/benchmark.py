@@ -1,10 +1,12 @@
 r"""Measures how fast training and aggregation are, and what of it the runtime costs.
 
   python -m binaries.benchmark --suite=runtime --output=benchmark_results
+  python -m binaries.benchmark --suite=rules --peers_python=/path/to/python
 
 Every contender is a process of its own. What is compared is measured in turns, A B A B, on
 the same data. Figures are medians of the repetitions after a first call. Long works get a
-third of the repetitions. Prints Markdown; writes benchmark.md, benchmark.json and a picture.
+third of the repetitions, and rules as many as fit into seconds. Prints Markdown; writes
+benchmark.md, benchmark.json and a picture.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from collections.abc import Callable
 
 from binaries import command_line
 
-SUITES = ('runtime',)
 SCALES = ('full', 'smoke')
 
 
@@ -23,10 +24,9 @@ def define_flags() -> None:
 
   from binaries.benchmarks import suites
 
-  flags.DEFINE_enum('suite', SUITES[0], SUITES, 'What is measured.')
-  flags.DEFINE_list(
-    'sections', list(suites.SECTIONS), f'Parts of the suite, of {",".join(suites.SECTIONS)}.'
-  )
+  names = '; '.join(f'{suite}: {",".join(parts)}' for suite, parts in suites.SUITES.items())
+  flags.DEFINE_enum('suite', 'runtime', list(suites.SUITES), 'What is measured.')
+  flags.DEFINE_list('sections', None, f'Parts of the suite, by default all. {names}.')
   flags.DEFINE_string('device', 'auto', "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.")
   flags.DEFINE_integer('repetitions', 11, 'Repetitions of a short work.', lower_bound=1)
   flags.DEFINE_string('output', 'benchmark_results', 'Folder for the report.')
@@ -34,6 +34,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'torch_python', None, 'A Python with PyTorch (and Opacus), for rows to compare with.'
   )
+  flags.DEFINE_list('rules', None, 'Rules and pre-aggregators of the suite rules, by default all.')
+  flags.DEFINE_string('peers_python', None, 'A Python with byzfl and flwr, to compare rules with.')
 
 
 def prepare() -> Callable[[], int]:
@@ -44,27 +46,35 @@ def prepare() -> Callable[[], int]:
   from absl import flags
 
   from binaries.benchmarks import machine, report, sections, suites
-  from tff_robust import checks
+  from tff_robust import checks, registry
   from tff_robust.runtime import contexts
 
   values = flags.FLAGS
   contexts.check_runtime('accelerated', device=values.device)
-  for name in values.sections:
-    checks.known_name('sections', name, suites.SECTIONS)
-  if values.torch_python is not None and shutil.which(values.torch_python) is None:
-    raise ValueError(f'torch_python={values.torch_python!r} is no program; name a Python.')
+  known = suites.SUITES[values.suite]
+  names = list(known) if values.sections is None else values.sections
+  for name in names:
+    checks.known_name('sections', name, known)
+  for name in values.rules or ():
+    checks.known_name('rules', name, {**registry.AGGREGATORS, **registry.PREAGGREGATORS})
+  for flag in ('torch_python', 'peers_python'):
+    python = values[flag].value
+    if python is not None and shutil.which(python) is None:
+      raise ValueError(f'{flag}={python!r} is no program; name a Python.')
   options = sections.Options(
     device=values.device,
     repetitions=values.repetitions,
     smoke=values.scale == 'smoke',
     torch_python=values.torch_python,
+    peers_python=values.peers_python,
+    rules=values.rules,
   )
 
   def measure() -> int:
     facts = {**machine.describe(), 'scale': values.scale, 'repetitions': values.repetitions}
     found: list[sections.Section] = []
     files: list[pathlib.Path] = []
-    for section in suites.measure(values.sections, options):
+    for section in suites.measure(values.suite, names, options):
       found.append(section)
       facts |= section.contenders.get('accelerated', {})
       facts.pop('start_seconds', None)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from binaries.benchmarks import processes
@@ -18,6 +18,8 @@ from binaries.benchmarks import work as work_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CLOSE_SECONDS = 20.0
+# Written for an old OpenBLAS, these make that of a new NumPy slow.
+_NUMPY_TUNING = ('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE')
 
 
 class ContenderError(Exception):
@@ -57,6 +59,7 @@ class Contender:
     command: list[str],
     *,
     environment: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
     answer_seconds: float = 900.0,
   ) -> None:
     """Prepares a contender.
@@ -65,13 +68,15 @@ class Contender:
       name: What the report calls it.
       command: Starts the process.
       environment: Variables to set for it.
+      without: Variables of this process that it is not to see.
       answer_seconds: How long an answer may take.
     """
     self.name = name
     self.facts: dict[str, Any] = {}
     self.start_seconds: float | None = None
     self._command = command
-    self._environment = {**os.environ, 'PYTHONPATH': str(_ROOT), **(environment or {})}
+    inherited = {key: value for key, value in os.environ.items() if key not in without}
+    self._environment = {**inherited, 'PYTHONPATH': str(_ROOT), **(environment or {})}
     self._answer_seconds = answer_seconds
     self._process: subprocess.Popen[str] | None = None
     self._broken = ''
@@ -106,6 +111,10 @@ class Contender:
   def forget(self, key: str) -> None:
     """Drops a prepared work."""
     self._ask({'forget': key})
+
+  def renew(self) -> None:
+    """Lets a process that failed be started afresh by the next work."""
+    self._broken = ''
 
   def cpu_seconds(self) -> float | None:
     """Returns the processor time so far, of the process and its descendants."""
@@ -181,23 +190,43 @@ class Contender:
     raise ContenderError(self._broken)
 
 
-def tensorflow_contender(name: str, runtime: str, device: str) -> Contender:
-  """Returns a contender that computes in a runtime; see `tensorflow_contender`."""
+def tensorflow_contender(
+  name: str,
+  runtime: str,
+  device: str,
+  *,
+  shows_memory: bool = False,
+  answer_seconds: float = 900.0,
+) -> Contender:
+  """Returns a contender that computes in a runtime; see `tensorflow_contender`.
+
+  With `shows_memory` it gives back what it no longer needs at once, which costs time: then
+  the peak of every call can be seen, not only of the first.
+  """
   environment = {
     # The message at level 0 says whether oneDNN is in use.
     'TF_CPP_MIN_LOG_LEVEL': '0',
     # Several contenders share a GPU.
     'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
   }
+  if shows_memory:
+    # With oneDNN TensorFlow keeps what it once had.
+    environment |= {'TF_ENABLE_ONEDNN_OPTS': '0', 'MALLOC_MMAP_THRESHOLD_': str(1 << 16)}
   if runtime in ('native', 'stock'):
     environment['CUDA_VISIBLE_DEVICES'] = '-1'  # Their worker has no GPU code.
     device = 'auto'
   options = json.dumps({'runtime': runtime, 'device': device})
   command = [sys.executable, '-m', 'binaries.benchmarks.tensorflow_contender', options]
-  return Contender(name, command, environment=environment)
+  return Contender(name, command, environment=environment, answer_seconds=answer_seconds)
 
 
 def torch_contender(python: str, device: str) -> Contender:
   """Returns a contender that computes with PyTorch."""
   options = json.dumps({'device': device})
   return Contender('PyTorch', [python, '-m', 'binaries.benchmarks.torch_contender', options])
+
+
+def peers_contender(python: str, *, answer_seconds: float) -> Contender:
+  """Returns a contender that computes with the libraries to compare with."""
+  command = [python, '-m', 'binaries.benchmarks.peers_contender']
+  return Contender('peers', command, without=_NUMPY_TUNING, answer_seconds=answer_seconds)

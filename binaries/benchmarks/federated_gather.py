@@ -1,5 +1,6 @@
-"""Krum as an aggregation of TensorFlow Federated, with rows that start at clients."""
+"""A rule as an aggregation of TensorFlow Federated, with rows that start at clients."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +10,20 @@ import tensorflow_federated as tff
 
 from binaries.benchmarks import gather_rows
 from binaries.benchmarks import work as work_lib
+from tff_robust import registry
 from tff_robust.factories import byzantine_robust
+from tff_robust.preaggregators import preaggregator
 
 
-def build(work: work_lib.GatherWork) -> Callable[[], float]:
+def build(work: work_lib.GatherWork | work_lib.RuleWork) -> Callable[[], float]:
   """Returns one aggregation; each client cuts its row out of a vector that it is sent."""
-  vector = tf.constant(gather_rows.noise(work))
+  vector, stride = _windows(isinstance(work, work_lib.RuleWork), work.num_clients, work.dimension)
   row_type = tff.TensorType(np.float32, [work.dimension])
-  process = byzantine_robust.krum_factory(work.max_byzantine).create(row_type)
+  process = _factory(work).create(row_type)
 
   @tff.tensorflow.computation(tff.TensorType(np.float32, vector.shape), np.int32)
   def row_of(vector: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
-    start = gather_rows.STRIDE * client
+    start = stride * client
     return tf.ensure_shape(vector[start : start + work.dimension], [work.dimension])
 
   @tff.federated_computation(
@@ -42,3 +45,25 @@ def build(work: work_lib.GatherWork) -> Callable[[], float]:
     return float(np.linalg.norm(np.asarray(output.result)))
 
   return run
+
+
+@functools.lru_cache(maxsize=1)
+def _windows(independent: bool, num_clients: int, dimension: int) -> tuple[tf.Tensor, int]:
+  """Returns the vector of which rows are windows, and how far apart these start."""
+  if independent:
+    return tf.constant(gather_rows.independent(num_clients, dimension).ravel()), dimension
+  return tf.constant(gather_rows.noise(num_clients, dimension)), gather_rows.STRIDE
+
+
+def _factory(
+  work: work_lib.GatherWork | work_lib.RuleWork,
+) -> tff.aggregators.UnweightedAggregationFactory:
+  """Returns the aggregation; a pre-aggregator is followed by the mean."""
+  if isinstance(work, work_lib.GatherWork):
+    return byzantine_robust.krum_factory(work.max_byzantine)
+  if work.kind == 'aggregator':
+    rule = registry.build(registry.AGGREGATORS, work.rule, work.options)
+  else:
+    step = registry.build(registry.PREAGGREGATORS, work.rule, work.options)
+    rule = preaggregator.compose([step], registry.build(registry.AGGREGATORS, 'mean', {}))
+  return byzantine_robust.ByzantineRobustFactory(rule)

@@ -74,7 +74,7 @@ def krum(work: work_lib.GatherWork, *, device: str) -> Callable[[], float]:
   """Returns the rule as a `tf.function` on a matrix that is already there."""
   rule = tf.function(lambda rows: krum_lib.krum(rows, max_byzantine=work.max_byzantine))
   with _on(device):
-    stack = tf.constant(np.stack(gather_rows.rows(work)))
+    stack = tf.constant(np.stack(gather_rows.rows(work.num_clients, work.dimension)))
 
   def run() -> float:
     with _on(device):

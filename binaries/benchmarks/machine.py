@@ -1,5 +1,6 @@
 """Where figures were measured."""
 
+import math
 import os
 import pathlib
 import platform
@@ -27,6 +28,12 @@ def describe() -> dict[str, Any]:
 def onednn(log: str) -> str:
   """Tells from what TensorFlow logged whether it computes with oneDNN."""
   return 'on' if _ONEDNN_MESSAGE in log else 'off'
+
+
+def available_bytes() -> float:
+  """Returns the memory that a process can still get, or infinity where that is not told."""
+  value = _first_value('/proc/meminfo', 'MemAvailable').split()
+  return 1024 * float(value[0]) if value else math.inf
 
 
 def _first_value(file: str, key: str) -> str:

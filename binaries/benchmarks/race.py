@@ -1,12 +1,16 @@
 """Times works side by side: each repetition does all of them, one after another."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from binaries.benchmarks import contender as contender_lib
 from binaries.benchmarks import work as work_lib
+
+# A first call of so many budgets is not repeated.
+_LONG = 10
 
 
 class Entry(NamedTuple):
@@ -62,17 +66,22 @@ class Timing:
     }
 
 
-def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
+def run(
+  entries: Sequence[Entry], *, repetitions: int, budget_seconds: float = math.inf
+) -> list[Timing]:
   """Prepares all entries, then times them in turn; a failure is noted and the rest goes on.
 
   Args:
     entries: What is compared.
     repetitions: How often each is done after its first call.
+    budget_seconds: No further repetition of an entry begins that would end after it has taken
+      so long; at least one is done, unless the first call took ten times as long: then that
+      call, which includes tracing, is the only repetition.
   """
   timings = [Timing(name=entry.name) for entry in entries]
   for step in [_prepare] + [_time] * repetitions:
     for entry, timing in zip(entries, timings, strict=True):
-      if not timing.error:
+      if not timing.error and not _is_spent(timing, budget_seconds):
         try:
           step(entry, timing)
         except contender_lib.ContenderError as error:
@@ -81,6 +90,15 @@ def run(entries: Sequence[Entry], *, repetitions: int) -> list[Timing]:
     if not timing.error:
       entry.contender.forget(entry.name)
   return timings
+
+
+def _is_spent(timing: Timing, budget_seconds: float) -> bool:
+  """Tells whether an entry has had its time; then it has at least one repetition."""
+  if timing.first is None:
+    return False
+  if not timing.seconds and timing.first.first_seconds > _LONG * budget_seconds:
+    timing.seconds.append(timing.first.first_seconds)
+  return bool(timing.seconds) and sum(timing.seconds) + max(timing.seconds) > budget_seconds
 
 
 def _prepare(entry: Entry, timing: Timing) -> None:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from binaries.benchmarks import race, sections
+from binaries.benchmarks import race, rule_table, sections
 
 
 def _number(value: float | None) -> str:
@@ -59,6 +59,7 @@ def markdown(machine: Mapping[str, Any], found: Sequence[sections.Section]) -> s
   lines += [f'- {name}: {value}' for name, value in machine.items()]
   for section in found:
     lines += _section(section)
+  lines += rule_table.lines([row for section in found for row in section.figures.get('rules', ())])
   return '\n'.join(lines) + '\n'
 
 

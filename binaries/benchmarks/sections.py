@@ -1,6 +1,7 @@
 """What a section of a report consists of, and what it is measured with."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from binaries.benchmarks import contender as contender_lib
@@ -50,12 +51,16 @@ class Options:
     repetitions: Of a short work; long ones get fewer.
     smoke: Whether to try everything on tiny sizes instead.
     torch_python: A Python with PyTorch, or None for no rows with it.
+    peers_python: A Python with byzfl and flwr, or None for no comparison with them.
+    rules: Rules and pre-aggregators that are measured, or None for all.
   """
 
   device: str = 'auto'
   repetitions: int = 11
   smoke: bool = False
   torch_python: str | None = None
+  peers_python: str | None = None
+  rules: Sequence[str] | None = None
 
   @property
   def few(self) -> int:

@@ -38,11 +38,19 @@ def _describe(runtime: str, device: str) -> dict[str, Any]:
   return facts
 
 
-def _build(device: str, values: dict[str, Any]) -> Callable[[], float]:
+def _build(runtime: str, device: str, values: dict[str, Any]) -> Callable[[], float]:
   """Returns a work as a function; imports only what it needs."""
   import tensorflow as tf
 
   work = work_lib.from_json(values)
+  if isinstance(work, work_lib.RuleWork):
+    if runtime == 'none':
+      from binaries.benchmarks import eager_rule
+
+      return eager_rule.build(work, device=device)
+    from binaries.benchmarks import federated_gather
+
+    return federated_gather.build(work)
   if isinstance(work, work_lib.GatherWork):
     if work.implementation == 'by_hand':
       from binaries.benchmarks import handwritten
@@ -77,7 +85,7 @@ def main() -> None:
   options = json.loads(sys.argv[1])
   runtime, device = options['runtime'], options['device']
   facts = functools.cache(functools.partial(_describe, runtime, device))
-  serving.serve(functools.partial(_build, device), describe=facts)
+  serving.serve(functools.partial(_build, runtime, device), describe=facts)
   if runtime == 'stock' and 'tensorflow_federated' in sys.modules:
     _close_stock_context()
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from binaries.benchmarks import serving
+from binaries.benchmarks import serving, torch_threads
 
 
 def _describe() -> dict[str, Any]:
@@ -122,22 +120,8 @@ def _build(device: str, work: dict[str, Any]) -> Callable[[], float]:
       return math.sqrt(sum(float((now - then).square().sum()) for now, then in pairs))
 
   if device == 'cpu':
-    _use_best_threads(run)
+    torch_threads.use_best(run)
   return run
-
-
-def _use_best_threads(run: Callable[[], float]) -> None:
-  """Keeps the number of threads with which PyTorch is faster: one, or one a core."""
-  import torch
-
-  run()
-  seconds = {}
-  for threads in sorted({os.cpu_count() or 1, 1}):
-    torch.set_num_threads(threads)
-    start = time.perf_counter()
-    run()
-    seconds[threads] = time.perf_counter() - start
-  torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
 
 
 def main() -> None:

@@ -57,7 +57,29 @@ class GatherWork:
     return (self.num_clients - 3) // 2
 
 
-Work = RoundWork | GatherWork
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleWork:
+  """One aggregation by a rule, or one run of a pre-aggregator.
+
+  Attributes:
+    implementation: 'ours', 'matmul' (one float32 product of the stack with itself, to compare
+      with) or one of `peer_rules.IMPLEMENTATIONS`.
+    kind: 'aggregator' or 'preaggregator'.
+    rule: Name in the registry.
+    options: Its options, by name.
+    num_clients: Rows, n.
+    dimension: Columns, d.
+  """
+
+  implementation: str
+  kind: str
+  rule: str
+  options: Mapping[str, Any]
+  num_clients: int
+  dimension: int
+
+
+Work = RoundWork | GatherWork | RuleWork
 
 
 def hidden_units(num_parameters: float) -> int:
@@ -74,5 +96,5 @@ def to_json(work: Work) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> Work:
   """Returns the work that `to_json` wrote."""
   fields = dict(values)
-  kind = {'RoundWork': RoundWork, 'GatherWork': GatherWork}[fields.pop('class')]
+  kind = {known.__name__: known for known in (RoundWork, GatherWork, RuleWork)}[fields.pop('class')]
   return kind(**fields)

@@ -31,6 +31,31 @@ def test_blocks_of_any_width_give_the_same(width, static):
   np.testing.assert_array_equal(matrix, 2 * rows[:2])
 
 
+@pytest.mark.parametrize('width', [5, 8, 30])
+def test_a_vector_rides_along_as_the_last_row_of_each_block(width):
+  generator = np.random.default_rng(1)
+  rows = generator.normal(size=[3, width]).astype(np.float32)
+  centre = generator.normal(size=[width]).astype(np.float32)
+
+  @tf.function(input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None])])
+  def apply(rows, centre):
+    total = column_blocks.total(
+      lambda block: tf.reduce_sum(block[:-1] * block[-1:], axis=1),
+      rows,
+      initial=tf.zeros([3]),
+      beside=centre,
+      columns_per_block=8,
+    )
+    columns = column_blocks.map_columns(
+      lambda block: block[0] - block[-1], rows, beside=centre, columns_per_block=8
+    )
+    return total, columns
+
+  total, columns = apply(rows, centre)
+  np.testing.assert_allclose(total, rows @ centre, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(columns, rows[0] - centre)
+
+
 def test_a_total_starts_from_its_initial_value():
   total = column_blocks.total(
     lambda block: tf.reduce_sum(block),

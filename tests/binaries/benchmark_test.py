@@ -133,6 +133,52 @@ def test_processor_time_counts_children():
       subprocess.run(['kill', str(pid)], check=False)
 
 
+def test_budget_ends_the_repetitions_of_a_slow_entry_only(process):
+  slow, fast = race.run(
+    [race.Entry('slow', process, sleep_work(150)), race.Entry('fast', process, sleep_work(1))],
+    repetitions=4,
+    budget_seconds=0.2,
+  )
+  assert len(slow.seconds) == 1
+  assert slow.seconds[0] != slow.first.first_seconds
+  assert len(fast.seconds) > 1
+
+
+def test_very_slow_entry_is_done_once(process):
+  (found,) = race.run(
+    [race.Entry('slow', process, sleep_work(150))], repetitions=4, budget_seconds=0.01
+  )
+  assert found.seconds == [found.first.first_seconds]
+
+
+def test_process_that_failed_can_be_renewed():
+  code = SLEEPER.replace("raise ValueError('thirteen\\nclients')", 'raise SystemExit(1)')
+  mortal = sleeper(code)
+  entry = race.Entry('a', mortal, sleep_work(1))
+  try:
+    (died,) = race.run([race.Entry('b', mortal, sleep_work(13))], repetitions=1)
+    (refused,) = race.run([entry], repetitions=1)
+    mortal.renew()
+    (renewed,) = race.run([entry], repetitions=1)
+  finally:
+    mortal.close()
+  assert 'ended by itself' in died.error
+  assert refused.error == died.error
+  assert not renewed.error
+
+
+def test_process_does_not_see_variables_that_are_kept_from_it(monkeypatch):
+  monkeypatch.setenv('KEPT', '1')
+  code = SLEEPER.replace("{'kind': 'sleeper'}", "{'kept': 'KEPT' in __import__('os').environ}")
+  facts = []
+  for without in ([], ['KEPT']):
+    started = sleeper(code, without=without)
+    race.run([race.Entry('a', started, sleep_work(1))], repetitions=0)
+    started.close()
+    facts.append(started.facts)
+  assert facts == [{'kept': True}, {'kept': False}]
+
+
 def test_ratio_is_that_of_the_medians():
   section = sections.Section(
     name='a', title='A', timings=[timing('ours', 3.0, 9.0, 4.0), timing('theirs', 2.0)]
@@ -199,6 +245,14 @@ def test_dense_network_has_about_the_number_of_parameters(target):
   [
     work_lib.RoundWork(implementation='ours', private=True),
     work_lib.GatherWork(implementation='by_hand', num_clients=25, dimension=10),
+    work_lib.RuleWork(
+      implementation='ours',
+      kind='aggregator',
+      rule='krum',
+      options={'max_byzantine': 2},
+      num_clients=25,
+      dimension=10,
+    ),
   ],
 )
 def test_work_survives_the_way_to_another_process(work):
@@ -211,9 +265,8 @@ def test_krum_of_the_benchmark_is_as_strict_as_its_bound_allows():
 
 
 def test_sections_are_named_after_what_measures_them():
-  assert {name for name, measure in suites.SECTIONS.items() if measure.__name__ == name} == set(
-    suites.SECTIONS
-  )
+  runtime = suites.SUITES['runtime']
+  assert {name for name, measure in runtime.items() if measure.__name__ == name} == set(runtime)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +276,17 @@ def test_sections_are_named_after_what_measures_them():
     ('--device=tpu', 'device'),
     ('--torch_python=/no/such/python', '/no/such/python'),
     ('--suite=everything', 'suite'),
+    ('--suite=rules --sections=fed_sgd', 'fed_sgd'),
+    ('--suite=rules --rules=krum,nothing', 'nothing'),
+    ('--peers_python=/no/such/python', '/no/such/python'),
   ],
 )
 def test_bad_flags_are_refused_in_one_line_before_tensorflow(flag, words):
   found = subprocess.run(
-    [sys.executable, '-m', 'binaries.benchmark', flag], cwd=ROOT, capture_output=True, text=True
+    [sys.executable, '-m', 'binaries.benchmark', *flag.split()],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
   )
   assert found.returncode == 2
   assert len(found.stderr.splitlines()) == 1

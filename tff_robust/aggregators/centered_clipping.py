@@ -26,8 +26,8 @@ def _centered_clipping(
       factors = tf.math.divide_no_nan(tf.minimum(lengths, clip_radius), lengths)
       # centre + mean of factor * (row - centre), as one average of rows and centre.
       stay = num_rows - tf.reduce_sum(factors)
-      rows = tf.concat([kept, centre[tf.newaxis]], axis=0)
-      return index + 1, averages.weighted_average(rows, tf.concat([factors, [stay]], axis=0))
+      weights = tf.concat([factors, [stay]], axis=0)
+      return index + 1, averages.weighted_average(kept, weights, beside=centre)
 
     _, result = tf.while_loop(
       lambda index, _: index < num_iterations, step, (tf.constant(0), centre)

@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from tff_robust import signatures
 
-COLUMNS_PER_BLOCK = 16_384
+COLUMNS_PER_BLOCK = 4_096
+# An operation on one block does not always keep all cores busy.
+PARALLEL_BLOCKS = 4
 
 
 def _num_columns(updates: signatures.Updates) -> tf.Tensor:
@@ -23,12 +25,25 @@ def _fits_one_block(updates: signatures.Updates, columns_per_block: int) -> bool
   return width is not None and width <= columns_per_block
 
 
+def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tf.Tensor:
+  return updates if beside is None else tf.concat([updates, beside[tf.newaxis]], axis=0)
+
+
+def _block(
+  updates: signatures.Updates, beside: tf.Tensor | None, start: tf.Tensor, columns_per_block: int
+) -> tf.Tensor:
+  stop = start + columns_per_block
+  return _whole(updates[:, start:stop], None if beside is None else beside[start:stop])
+
+
 def total(
   block_fn: Callable[[tf.Tensor], tf.Tensor],
   updates: signatures.Updates,
   *,
   initial: tf.Tensor,
+  beside: tf.Tensor | None = None,
   columns_per_block: int = COLUMNS_PER_BLOCK,
+  parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns `initial` plus the sum of `block_fn` over blocks of columns.
 
@@ -36,24 +51,26 @@ def total(
     block_fn: `float32 [n, width] -> tensor` of the dtype and shape of `initial`.
     updates: float32 [n, d].
     initial: What an empty sum is.
+    beside: float32 [d], which each block then has as one more row, the last.
     columns_per_block: The largest width that `block_fn` is given.
+    parallel_blocks: How many blocks a graph may have in flight at once. They are added in
+      order: the sum does not depend on it.
 
   Returns:
     A tensor like `initial`.
   """
   if _fits_one_block(updates, columns_per_block):
-    return initial + block_fn(updates)
+    return tf.ensure_shape(initial + block_fn(_whole(updates, beside)), initial.shape)
 
   def add_block(start: tf.Tensor, partial: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    stop = start + columns_per_block
-    block = block_fn(updates[:, start:stop])
-    return stop, tf.ensure_shape(partial + block, initial.shape)
+    block = block_fn(_block(updates, beside, start, columns_per_block))
+    return start + columns_per_block, tf.ensure_shape(partial + block, initial.shape)
 
   _, result = tf.while_loop(
     lambda start, _: start < _num_columns(updates),
     add_block,
     (tf.constant(0), initial),
-    parallel_iterations=1,
+    parallel_iterations=parallel_blocks,
   )
   return result
 
@@ -62,14 +79,16 @@ def map_columns(
   block_fn: Callable[[tf.Tensor], tf.Tensor],
   updates: signatures.Updates,
   *,
+  beside: tf.Tensor | None = None,
   columns_per_block: int = COLUMNS_PER_BLOCK,
-  parallel_blocks: int = 2,
+  parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns the concatenation of `block_fn` over blocks of columns.
 
   Args:
     block_fn: `float32 [n, width] -> float32 [width]`.
     updates: float32 [n, d].
+    beside: float32 [d], which each block then has as one more row, the last.
     columns_per_block: The largest width that `block_fn` is given.
     parallel_blocks: How many blocks a graph may have in flight at once.
 
@@ -77,12 +96,11 @@ def map_columns(
     float32 [d].
   """
   if _fits_one_block(updates, columns_per_block):
-    return block_fn(updates)
+    return block_fn(_whole(updates, beside))
   num_blocks = (_num_columns(updates) + columns_per_block - 1) // columns_per_block
 
   def write_block(index: tf.Tensor, blocks: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-    start = index * columns_per_block
-    block = block_fn(updates[:, start : start + columns_per_block])
+    block = block_fn(_block(updates, beside, index * columns_per_block, columns_per_block))
     return index + 1, blocks.write(index, block)
 
   _, blocks = tf.while_loop(
@@ -126,6 +144,9 @@ def map_matrix(
     tf.float32, size=num_blocks, infer_shape=False, element_shape=[None, None]
   )
   _, blocks = tf.while_loop(
-    lambda index, _: index < num_blocks, write_block, (tf.constant(0), blocks)
+    lambda index, _: index < num_blocks,
+    write_block,
+    (tf.constant(0), blocks),
+    parallel_iterations=PARALLEL_BLOCKS,
   )
   return tf.ensure_shape(tf.transpose(blocks.concat()), [None, updates.shape[1]])

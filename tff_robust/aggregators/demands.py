@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tff_robust import checks, signatures
+from tff_robust.aggregators import column_blocks
 
 
 def as_updates(updates: signatures.Updates) -> tf.Tensor:
@@ -49,4 +50,10 @@ def enough_clients(
 
 def finite_rows(updates: signatures.Updates) -> tf.Tensor:
   """Returns bool [n]: which rows hold neither a NaN nor an infinity."""
-  return tf.reduce_all(tf.math.is_finite(updates), axis=1)
+
+  def count_spoiled(block: tf.Tensor) -> tf.Tensor:
+    return tf.cast(~tf.reduce_all(tf.math.is_finite(block), axis=1), tf.int32)
+
+  # In blocks, since one bit a coordinate takes a byte.
+  initial = tf.ensure_shape(tf.zeros(tf.shape(updates)[:1], tf.int32), updates.shape[:1])
+  return tf.equal(column_blocks.total(count_spoiled, updates, initial=initial), 0)

@@ -24,6 +24,9 @@ _CANCELLATION = 1e-6
 # this figure for each coordinate.
 _SMALL_PER_COORDINATE = 1e-49
 _SMALLEST_DENORMAL = 2.0**-149
+# Float32 sums over so few columns are wrong by at most about 3e-5 of their terms.
+_FLOAT32_COLUMNS = 512
+_FLOAT32_ROUNDING = 2.0**-24
 
 
 def _to_float64(values: tf.Tensor) -> tf.Tensor:
@@ -35,17 +38,26 @@ def _to_float64(values: tf.Tensor) -> tf.Tensor:
   return tf.where(magnitude_bits < 0x00800000, denormal, tf.cast(values, tf.float64))
 
 
-def _gram(updates: signatures.Updates) -> tf.Tensor:
+def _self_product(rows: tf.Tensor) -> tf.Tensor:
+  """Returns the inner products of rows [n, width], each pair of different halves once."""
+  num_rows = tf.shape(rows)[0]
+  first, second = rows[: num_rows // 2], rows[num_rows // 2 :]
+  among_first = tf.matmul(first, first, transpose_b=True)
+  across = tf.matmul(first, second, transpose_b=True)
+  among_second = tf.matmul(second, second, transpose_b=True)
+  upper = tf.concat([among_first, across], axis=1)
+  lower = tf.concat([tf.transpose(across), among_second], axis=1)
+  return tf.concat([upper, lower], axis=0)
+
+
+def gram(updates: signatures.Updates) -> tf.Tensor:
   """Returns the float64 [n, n] inner products."""
-
-  def block_gram(block: tf.Tensor) -> tf.Tensor:
-    wide = tf.cast(block, tf.float64)
-    return tf.matmul(wide, wide, transpose_b=True)
-
   num_rows = tf.shape(updates)[0]
   initial = tf.zeros([num_rows, num_rows], tf.float64)
   initial = tf.ensure_shape(initial, [updates.shape[0], updates.shape[0]])
-  return column_blocks.total(block_gram, updates, initial=initial)
+  return column_blocks.total(
+    lambda block: _self_product(tf.cast(block, tf.float64)), updates, initial=initial
+  )
 
 
 def _from_gram(gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,8 +92,7 @@ def _settle(updates: signatures.Updates, squared: tf.Tensor, close: tf.Tensor) -
 
     def block_gram(block: tf.Tensor) -> tf.Tensor:
       wide = _to_float64(block)
-      wide -= wide[:1]
-      return tf.matmul(wide, wide, transpose_b=True)
+      return _self_product(wide - wide[:1])
 
     size = tf.size(members)
     return column_blocks.total(block_gram, rows, initial=tf.zeros([size, size], tf.float64))
@@ -149,11 +160,11 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   """
   updates = tf.convert_to_tensor(updates, tf.float32)
   checks.rank_two('updates', updates.shape)
-  gram = _gram(updates)
-  squared_norms = tf.linalg.diag_part(gram)
+  products = gram(updates)
+  squared_norms = tf.linalg.diag_part(products)
   finite = tf.math.is_finite(squared_norms)
   finite_pairs = finite[:, tf.newaxis] & finite[tf.newaxis, :]
-  squared, trusted = _from_gram(tf.where(finite_pairs, gram, 0.0))
+  squared, trusted = _from_gram(tf.where(finite_pairs, products, 0.0))
   squared_norms = tf.where(finite, squared_norms, 0.0)
   norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
   small = _SMALL_PER_COORDINATE * tf.cast(tf.shape(updates)[1], tf.float64)
@@ -162,6 +173,79 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   squared = tf.cond(tf.reduce_any(close), lambda: _settle(updates, squared, close), lambda: squared)
   infinity = tf.constant(float('inf'), tf.float64)
   return tf.where(finite_pairs, squared, infinity)
+
+
+def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
+  """Bounds of the squared distances, from one float32 product that is several times faster.
+
+  The rows are centred on one that is central in the first columns, multiplied in float32
+  over few columns at a time, and added up in float64. Rounding is bounded in the worst case:
+  of w products by w roundings of the sum of their magnitudes, which Cauchy and Schwarz bound
+  by the rows' norms; two more norms and the centring add a little. A processor's product is
+  assumed; some accelerators round float32 to fewer digits.
+
+  Args:
+    updates: float32 [n, d].
+
+  Returns:
+    Two float64 [n, n], below and above the squared distances. Where a row is not finite, or
+    so large that its square is not, they need not be: a NaN or an infinity tells.
+  """
+  first = updates[:, :_FLOAT32_COLUMNS]
+  origin = central_row(_from_gram(gram(first))[0])
+
+  def block_gram(block: tf.Tensor) -> tf.Tensor:
+    centred = block - tf.gather(block, [origin])
+    return tf.cast(tf.matmul(centred, centred, transpose_b=True), tf.float64)
+
+  num_rows = tf.shape(updates)[0]
+  products = column_blocks.total(
+    block_gram,
+    updates,
+    initial=tf.zeros([num_rows, num_rows], tf.float64),
+    columns_per_block=_FLOAT32_COLUMNS,
+  )
+  squared_norms = tf.linalg.diag_part(products)
+  norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
+  width = tf.cast(tf.shape(updates)[1], tf.float64)
+  rounding = 2.1 * (_FLOAT32_COLUMNS + 32) * _FLOAT32_ROUNDING
+  # Products below 2**-126 may be flushed to zero.
+  error = rounding * norms + tf.constant(2.0**-120, tf.float64) * width
+  squared = norms - products - tf.transpose(products)
+  return tf.maximum(squared - error, 0.0), squared + error
+
+
+def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Squared distances of some rows from all, and whether all of them are to be trusted.
+
+  Args:
+    updates: float32 [n, d], finite.
+    rows: int32 [c].
+
+  Returns:
+    float64 [c, n], infinite for a row and itself, and bool []: as accurate as
+    `squared_distances`, unless some rows are so close that differences must settle it.
+  """
+  num_rows, num_chosen = tf.shape(updates)[0], tf.size(rows)
+
+  def block_products(block: tf.Tensor) -> tf.Tensor:
+    wide = tf.cast(block, tf.float64)
+    across = tf.matmul(tf.gather(wide, rows), wide, transpose_b=True)
+    # A product of each row with itself, in one pass.
+    squared_norms = tf.matmul(wide[:, tf.newaxis, :], wide[:, :, tf.newaxis])[:, :, 0]
+    return tf.concat([across, tf.transpose(squared_norms)], axis=0)
+
+  products = column_blocks.total(
+    block_products, updates, initial=tf.zeros([num_chosen + 1, num_rows], tf.float64)
+  )
+  squared_norms = products[-1]
+  norms = tf.gather(squared_norms, rows)[:, tf.newaxis] + squared_norms[tf.newaxis, :]
+  squared = norms - 2 * products[:-1]
+  own = tf.equal(rows[:, tf.newaxis], tf.range(num_rows)[tf.newaxis, :])
+  squared = tf.where(own, tf.constant(float('inf'), tf.float64), squared)
+  small = _SMALL_PER_COORDINATE * tf.cast(tf.shape(updates)[1], tf.float64)
+  trusted = (squared >= _CANCELLATION * norms) & (norms >= small)
+  return squared, tf.reduce_all(trusted | own)
 
 
 def central_row(squared: tf.Tensor) -> tf.Tensor:
@@ -195,11 +279,10 @@ def gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
 
   def block_gram(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
-    wide -= tf.gather(wide, [origin])
-    return tf.matmul(wide, wide, transpose_b=True)
+    return _self_product(wide - tf.gather(wide, [origin]))
 
   num_rows = tf.shape(updates)[0]
-  gram = column_blocks.total(
+  products = column_blocks.total(
     block_gram, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
   )
-  return (gram + tf.transpose(gram)) / 2
+  return (products + tf.transpose(products)) / 2

@@ -8,7 +8,7 @@ https://www.usenix.org/conference/raid2020/presentation/fung
 import tensorflow as tf
 
 from tff_robust import signatures
-from tff_robust.aggregators import averages, column_blocks, demands, finite_rows, rule
+from tff_robust.aggregators import averages, demands, distances, finite_rows, rule
 
 # Rows that point the same way differ by rounding only, which must not be scaled up.
 _ROUNDING = 1e-9
@@ -23,15 +23,8 @@ def learning_rates(histories: tf.Tensor) -> tf.Tensor:
   Returns:
     float64 [n], from 0 to 1.
   """
-
-  def block_gram(block: tf.Tensor) -> tf.Tensor:
-    wide = tf.cast(block, tf.float64)
-    return tf.matmul(wide, wide, transpose_b=True)
-
   num_rows = tf.shape(histories)[0]
-  gram = column_blocks.total(
-    block_gram, histories, initial=tf.zeros([num_rows, num_rows], tf.float64)
-  )
+  gram = distances.gram(histories)
   lengths = tf.sqrt(tf.linalg.diag_part(gram))
   similarity = tf.math.divide_no_nan(gram, lengths[:, tf.newaxis] * lengths[tf.newaxis, :])
   # A client is not compared with itself: -1 is below any other similarity.

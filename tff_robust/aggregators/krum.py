@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tff_robust import checks, signatures
-from tff_robust.aggregators import averages, demands, distances, rule
+from tff_robust.aggregators import averages, demands, distances, rule, score_search
 
 
 def required_clients(max_byzantine: int) -> int:
@@ -93,7 +93,12 @@ def _select(
   )
   updates = _require_selectable(updates, max_byzantine=max_byzantine, num_selected=num_selected)
   num_clients = tf.shape(updates)[0]
-  krum_scores = _scores(updates, max_byzantine)
+  krum_scores = score_search.lowest_scores(
+    updates,
+    lambda: _scores(updates, max_byzantine),
+    num_neighbours=num_clients - max_byzantine - 2,
+    num_selected=num_selected,
+  )
   num_nonfinite = num_clients - tf.math.count_nonzero(demands.finite_rows(updates), dtype=tf.int32)
   rejected = num_nonfinite > max_byzantine
   # top_k lists the lower of two equal indices first: the smallest row index wins ties.

@@ -42,13 +42,12 @@ def trimmed_mean(values: tf.Tensor, num_trimmed: tf.Tensor) -> tf.Tensor:
   size = tf.shape(values)[1]
   lowest = _nth_smallest(values, num_trimmed)
   highest = _nth_smallest(values, size - 1 - num_trimmed)
-  inside = _sum_where((values > lowest) & (values < highest), values)
-  trimmed = tf.cast(num_trimmed, tf.float64)
-  # Of several values equal to a bound, those beyond the trimmed ones count.
-  num_lowest = _count(values <= lowest) - trimmed
-  num_highest = _count(values >= highest) - trimmed
+  # Raised to the lowest value that stays, or lowered to the highest, the trimmed values are
+  # known, ties or not, and are taken off again.
+  clipped = tf.cast(tf.clip_by_value(values, lowest, highest), tf.float64)
   lowest, highest = tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64)
-  total = inside + num_lowest * lowest + num_highest * highest
+  trimmed = tf.cast(num_trimmed, tf.float64)
+  total = tf.reduce_sum(clipped, axis=1, keepdims=True) - trimmed * (lowest + highest)
   mean = total / tf.cast(size - 2 * num_trimmed, tf.float64)
   return tf.where(tf.equal(lowest, highest), lowest, mean)
 
@@ -63,14 +62,27 @@ def mean_around(values: tf.Tensor, centre: tf.Tensor, num_averaged: tf.Tensor) -
   offsets = tf.cast(values, tf.float64) - centre
   distances = tf.abs(offsets)
   reach = _nth_smallest(distances, num_averaged - 1)
-  inside, at_reach = distances < reach, tf.equal(distances, reach)
   places = tf.cast(num_averaged, tf.float64)
-  share = (places - _count(inside)) / _count(at_reach)
-  return centre + (_sum_where(inside, offsets) + share * _sum_where(at_reach, offsets)) / places
+  nearest = distances <= reach
+
+  def shared() -> tf.Tensor:
+    inside, at_reach = distances < reach, tf.equal(distances, reach)
+    share = (places - _count(inside)) / _count(at_reach)
+    return _sum_where(inside, offsets) + share * _sum_where(at_reach, offsets)
+
+  # Mostly there are no ties for the last places.
+  total = tf.cond(
+    tf.reduce_all(tf.equal(_count(nearest), places)),
+    lambda: _sum_where(nearest, offsets),
+    shared,
+  )
+  return centre + total / places
 
 
 def _count(mask: tf.Tensor) -> tf.Tensor:
-  return tf.reduce_sum(tf.cast(mask, tf.float64), axis=1, keepdims=True)
+  # Numbers of rows are exact in float32, which is faster to add up.
+  count = tf.reduce_sum(tf.cast(mask, tf.float32), axis=1, keepdims=True)
+  return tf.cast(count, tf.float64)
 
 
 def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,7 @@ def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf
 
   A row with a NaN or an infinity has a norm that is not finite.
   """
-  if centre is not None:
-    # The centre rides along as an extra row, to be cut into the same blocks.
-    updates = tf.concat([updates, tf.cast(centre, tf.float32)[tf.newaxis]], axis=0)
+  beside = None if centre is None else tf.cast(centre, tf.float32)
 
   def block_sums(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
@@ -21,5 +19,5 @@ def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf
       wide = wide[:-1] - wide[-1:]
     return tf.reduce_sum(tf.square(wide), axis=1)
 
-  num_rows = tf.shape(updates)[0] - (centre is not None)
-  return tf.sqrt(column_blocks.total(block_sums, updates, initial=tf.zeros([num_rows], tf.float64)))
+  initial = tf.zeros(tf.shape(updates)[:1], tf.float64)
+  return tf.sqrt(column_blocks.total(block_sums, updates, initial=initial, beside=beside))

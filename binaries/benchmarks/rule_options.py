@@ -1,0 +1,31 @@
+"""The options with which rules are measured. No TensorFlow."""
+
+import math
+from typing import Any
+
+from tff_robust import registry
+
+
+def choose(entry: registry.Entry, *, num_clients: int, dimension: int) -> dict[str, Any]:
+  """Returns a value for every option that a rule or pre-aggregator reads.
+
+  `max_byzantine` is a tenth of the clients, or the most that the rule allows. Rows have norm
+  sqrt(d), of which clippings leave half.
+
+  Raises:
+    ValueError: If the entry needs an option for which there is no value here.
+  """
+  values: dict[str, Any] = {
+    'clip_radius': math.sqrt(dimension) / 2,
+    'max_norm': math.sqrt(dimension) / 2,
+    'bucket_size': 2,
+    **entry.defaults,
+  }
+  for max_byzantine in range(num_clients // 10, -1, -1):
+    values |= {'max_byzantine': max_byzantine, 'num_selected': num_clients - max_byzantine}
+    if entry.required_clients(values) <= num_clients:
+      break
+  missing = [option for option in entry.reads if option not in values]
+  if missing:
+    raise ValueError(f'the benchmark has no value for {", ".join(missing)}')
+  return {option: values[option] for option in entry.reads}
