@@ -101,7 +101,7 @@ def speed(entries: Sequence[Mapping[str, Any]]) -> str:
     largest = max(own, key=lambda entry: entry['n'] * entry['d'])
     size = f'n={largest["n"]}, d={largest["d"]}, {where}'
     ratio = largest['ratio']
-    compared = '' if ratio is None else f', {ratio:.2f} times the other'
+    compared = '' if ratio is None else f', {ratio:.2f} times the faster peer'
     phrases.append(f'{largest["seconds"]:.3g} s{compared} ({size})')
   return '; '.join(phrases) or '-'
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from binaries.benchmarks import gather_rows
+from binaries.benchmarks import gather_rows, rule_builder
 from binaries.benchmarks import work as work_lib
-from tff_robust import registry
 
 
 def build(work: work_lib.RuleWork, *, device: str) -> Callable[[], float]:
@@ -40,9 +39,9 @@ def _function(work: work_lib.RuleWork) -> Callable[[tf.Tensor], Any]:
   seed = tf.constant([1, 2], tf.int64)
   weights = tf.ones([work.num_clients])
   if work.kind == 'preaggregator':
-    step = registry.build(registry.PREAGGREGATORS, work.rule, work.options)
+    step = rule_builder.step(work)
     return lambda stack: step.apply(stack, weights, seed)
-  rule = registry.build(registry.AGGREGATORS, work.rule, work.options)
+  rule = rule_builder.rule(work)
   state = rule.init(work.dimension)
 
   def apply(stack: tf.Tensor) -> Any:

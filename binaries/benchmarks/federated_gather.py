@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from binaries.benchmarks import gather_rows
+from binaries.benchmarks import gather_rows, rule_builder
 from binaries.benchmarks import work as work_lib
-from tff_robust import registry
+from tff_robust.aggregators import mean
 from tff_robust.factories import byzantine_robust
 from tff_robust.preaggregators import preaggregator
 
@@ -62,8 +62,7 @@ def _factory(
   if isinstance(work, work_lib.GatherWork):
     return byzantine_robust.krum_factory(work.max_byzantine)
   if work.kind == 'aggregator':
-    rule = registry.build(registry.AGGREGATORS, work.rule, work.options)
+    rule = rule_builder.rule(work)
   else:
-    step = registry.build(registry.PREAGGREGATORS, work.rule, work.options)
-    rule = preaggregator.compose([step], registry.build(registry.AGGREGATORS, 'mean', {}))
+    rule = preaggregator.compose([rule_builder.step(work)], mean.build_mean())
   return byzantine_robust.ByzantineRobustFactory(rule)

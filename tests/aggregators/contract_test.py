@@ -71,7 +71,7 @@ def _from_zero(updates, f, weights, seed):
 
 
 def _unseeded(updates, f, weights, seed):
-  return _trimmed(updates, f) * (1 + 1e-6 * tf.random.uniform([]))
+  return _trimmed(updates, f) * (1 + 0.1 * tf.random.uniform([]))
 
 
 def _absolute(updates, f, weights, seed):

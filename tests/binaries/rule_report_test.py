@@ -37,7 +37,7 @@ def test_report_has_a_row_for_each_rule_with_all_its_columns(tmp_path, capsys):
   assert float(lines['krum'][1]) < 1e-6
   assert lines['krum'][3] == '8.4'  # 6 (1 + 2 / 5)
   assert 0 < float(lines['krum'][4].split()[0]) < 8.4 < float(lines['mean'][4].split()[0])
-  assert lines['krum'][5] == '0.25 s, 0.50 times the other (n=25, d=100, cpu) |'
+  assert lines['krum'][5] == '0.25 s, 0.50 times the faster peer (n=25, d=100, cpu) |'
   assert lines['mean'][3] == lines['mean'][5].rstrip(' |') == '-'
   assert 'mean deviates from survives_far_rows: It has no robustness' in text
   with (tmp_path / 'report' / 'rule_report.csv').open(newline='') as file:
@@ -61,7 +61,7 @@ def test_a_broken_promise_is_written_and_is_a_failure(tmp_path, monkeypatch, cap
 def test_speed_names_the_largest_size_on_each_device():
   entries = [entry(), entry(d=10**6, seconds=2.0, ratio=None), entry(where='gpu:0', seconds=0.125)]
   assert rule_report.speed(entries) == (
-    '2 s (n=25, d=1000000, cpu); 0.125 s, 0.50 times the other (n=25, d=100, gpu:0)'
+    '2 s (n=25, d=1000000, cpu); 0.125 s, 0.50 times the faster peer (n=25, d=100, gpu:0)'
   )
   assert rule_report.speed([]) == '-'
 
