@@ -46,8 +46,12 @@ def aggregate(
   used = finite | rejected
 
   def drop() -> tf.Tensor:
+    # Plain zeros of a known shape would be made in advance, and kept.
+    nothing = (finite & ~rejected)[:, tf.newaxis]
     return tf.cond(
-      rejected, lambda: tf.zeros_like(updates), lambda: tf.boolean_mask(updates, finite)
+      rejected,
+      lambda: tf.where(nothing, updates, 0.0),
+      lambda: tf.boolean_mask(updates, finite),
     )
 
   kept = tf.cond(tf.equal(num_nonfinite, 0), lambda: updates, drop)
