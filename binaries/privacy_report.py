@@ -10,6 +10,7 @@ from tff_robust.program import cohorts
 
 # Reported in any case, beside the accountant of the run.
 _REPORTED = ('pld', 'rdp')
+_FAST = 'rdp'
 
 
 def statement(
@@ -20,9 +21,10 @@ def statement(
 ) -> privacy_statement.PrivacyStatement:
   """Returns what an honest client's data got, in the worst case over honest clients.
 
-  The client that took part most often is taken to hold, one after the other, the fewest
-  and the most examples of any client: few examples weaken the amplification by sampling,
-  many mean more steps. The statement with the larger epsilon is returned.
+  The client that took part most often is taken to hold, one after the other, as many
+  examples as each client: few weaken the amplification by sampling, many mean more steps, and
+  the two views of a statement may fare worst at different sizes. Each figure is that of the
+  worst size for its view, which is searched with the accountant that is fast.
 
   Args:
     experiment: The configuration of the run.
@@ -31,27 +33,48 @@ def statement(
     num_rounds: Rounds that were done.
   """
   participations = sampler.max_honest_participation(num_rounds)
-  statements = [
-    _statement(experiment, size, participations)
-    for size in dict.fromkeys((max(1, min(client_sizes)), max(client_sizes)))
-  ]
-  found = max(statements, key=lambda found: found.main.epsilon or 0.0)
-  root_size = experiment.data.root_size
-  if root_size is None:
-    return found
-  root = (
-    f"The {root_size} examples of the server's root set are its own, and no figure covers them."
+  sizes = sorted({max(1, size) for size in client_sizes})
+  if len(sizes) > 1:
+    found = {size: _statement(experiment, size, participations, (_FAST,)) for size in sizes}
+    views = dict.fromkeys(figure.view for figure in found[sizes[0]].figures)
+    worst = {view: max(sizes, key=lambda size: _largest(found[size], view)) for view in views}
+    sizes = sorted(set(worst.values()))
+  asked = experiment.privacy.accountant
+  accountants = (asked, *[name for name in _REPORTED if name != asked])
+  statements = [_statement(experiment, size, participations, accountants) for size in sizes]
+  worst_figures = tuple(
+    max(figures, key=_severity)
+    for figures in zip(*(one.figures for one in statements), strict=True)
   )
-  return dataclasses.replace(found, assumptions=(*found.assumptions, root))
+  main = max(statements, key=lambda one: _severity(one.main))
+  assumptions = main.assumptions
+  if experiment.data.root_size is not None:
+    assumptions += (
+      f"The {experiment.data.root_size} examples of the server's root set are its own, and no"
+      ' figure covers them.',
+    )
+  return dataclasses.replace(main, figures=worst_figures, assumptions=assumptions)
+
+
+def _largest(statement: privacy_statement.PrivacyStatement, view: str) -> float:
+  """Returns the largest epsilon of a view."""
+  return max(_severity(figure) for figure in statement.figures if figure.view == view)
+
+
+def _severity(figure: privacy_statement.PrivacyFigure) -> float:
+  """Returns epsilon; no figure is worse than any."""
+  return math.inf if figure.epsilon is None else figure.epsilon
 
 
 def _statement(
-  experiment: config.ExperimentConfig, examples: int, participations: int
+  experiment: config.ExperimentConfig,
+  examples: int,
+  participations: int,
+  accountants: Sequence[str],
 ) -> privacy_statement.PrivacyStatement:
   training, privacy = experiment.training, experiment.privacy
   epochs = training.local_epochs
   averaging = training.algorithm == 'fed_avg'
-  others = [name for name in _REPORTED if name != privacy.accountant]
   return accounting.account(
     mechanism=_mechanism(experiment),
     algorithm=training.algorithm,
@@ -63,7 +86,7 @@ def _statement(
     ),
     local_epochs=epochs if averaging and training.batch_sampling == 'shuffle' else None,
     delta=privacy.delta,
-    accountants=(privacy.accountant, *others),
+    accountants=accountants,
     amplification=privacy.amplification,
     noise_source=privacy.noise_source,
   )

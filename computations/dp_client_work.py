@@ -50,8 +50,9 @@ def build_dp_client_work(
       id, so they differ between any two clients and rounds and repeat when a run repeats.
     mechanism: Clips and noises gradients, or None for no differential privacy.
     noise_source: 'seeded', or 'entropy' to draw the noise seed on every client afresh from
-      the operating system; then runs do not repeat. Seeded noise hides nothing from an
-      analyst who knows the seed.
+      TensorFlow's generator of the process, which the operating system seeds and which is not
+      cryptographic; then runs do not repeat. Seeded noise hides nothing from an analyst who
+      knows the seed. Batches are drawn from the run's seed in either case.
     source: Where the examples are; by default every client brings its own as a sequence.
 
   Returns:

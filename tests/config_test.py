@@ -50,6 +50,20 @@ def test_defaults_depend_on_the_algorithm():
   [
     (lambda: experiment(aggregation=krum(12)), ['krum', 'max_byzantine=12', '27', '=25']),
     (lambda: krum(-1), ['max_byzantine=-1', 'at least 0']),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(aggregator='smea', options={'max_byzantine': 8})
+      ),
+      ["'smea'", 'max_byzantine=8 of 25', '1,081,575 subsets', 'caf'],
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          aggregator='divide_and_conquer', options={'max_byzantine': 9, 'filter_factor': 3.0}
+        )
+      ),
+      ['divide_and_conquer', 'max_byzantine=9', '28'],
+    ),
     (lambda: krum(11, num_selected=3), ['num_selected', 'no effect', 'krum', 'max_byzantine']),
     (lambda: config.AggregationConfig(aggregator='krum'), ['krum', 'needs max_byzantine']),
     (lambda: config.AggregationConfig(aggregator='krun'), ['krun', "Did you mean 'krum'"]),

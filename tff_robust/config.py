@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_robust import attack_config, checks, registry
+from tff_robust.aggregators import subset_limit
 from tff_robust.attack_config import AttackConfig as AttackConfig
 from tff_robust.privacy import mechanisms
 
@@ -291,6 +292,12 @@ class ExperimentConfig:
       registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
       counted=counted,
     )
+    if registry.AGGREGATORS[self.aggregation.aggregator].searches_subsets:
+      subset_limit.check(
+        self.aggregation.aggregator,
+        num_clients=rows,
+        max_byzantine=_integer(options, 'max_byzantine'),
+      )
     if 'num_selected' in options:
       allowed = rows - _integer(options, 'max_byzantine')
       if _integer(options, 'num_selected') > allowed:

@@ -6,6 +6,7 @@ values, messages and contract tests follow from the row. Nothing here imports Te
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ class Entry(NamedTuple):
     rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
+    searches_subsets: For rules: whether it searches the subsets of n - f clients; see
+      `aggregators.subset_limit`.
     needs_root: For rules: whether it looks at a root set at the server. Then the builder
       returns a `RootedRule`.
     by_data: For attacks: whether compromised clients train honestly on poisoned data. Then the
@@ -51,6 +54,7 @@ class Entry(NamedTuple):
   knowledge: tuple[str, ...] = ()
   takes_rule: bool = False
   by_data: bool = False
+  searches_subsets: bool = False
   needs_root: bool = False
   takes_noise_limits: bool = False
   oracle: str = ''
@@ -97,6 +101,11 @@ def _same_names(*options: str) -> Mapping[str, str]:
   return {option: option for option in options}
 
 
+def _more_than_it_drops(options: Mapping[str, Any]) -> int:
+  max_byzantine = int(options['max_byzantine'])
+  return max(2 * max_byzantine, math.floor(options['filter_factor'] * max_byzantine)) + 1
+
+
 _KRUM_CLIENTS = _at_least_per_byzantine(2, 3)
 _WEISZFELD = _same_names('max_byzantine', 'smoothing', 'tolerance', 'max_iterations')
 _FILTER = _same_names('max_byzantine', 'num_iterations', 'num_coordinates', 'filter_factor')
@@ -125,7 +134,7 @@ AGGREGATORS: dict[str, Entry] = {
     oracle='weighted_rules',
   ),
   'minimum_diameter_averaging': _rule('minimum_diameter_averaging', oracle='subset_rules'),
-  'smea': _rule('smea', oracle='subset_rules'),
+  'smea': _rule('smea', oracle='subset_rules')._replace(searches_subsets=True),
   'caf': _rule('caf', oracle='filters'),
   'comparative_gradient_elimination': _rule('comparative_gradient_elimination', oracle='filters'),
   'centered_clipping': _rule(
@@ -138,6 +147,7 @@ AGGREGATORS: dict[str, Entry] = {
   'divide_and_conquer': _rule(
     'divide_and_conquer',
     _FILTER,
+    _more_than_it_drops,
     num_iterations=1,
     num_coordinates=10_000,
     filter_factor=1.0,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tff_robust.aggregators import smea
+from tff_robust.aggregators import smea, subset_limit
 from tff_robust.testing.oracles import subset_rules
 
 _ZERO_SEED = np.zeros(2, np.int64)
@@ -28,8 +28,8 @@ def test_searches_in_several_chunks(monkeypatch):
 
 
 def test_refuses_more_subsets_than_it_can_search():
-  smea.check_size(25, 5)
+  subset_limit.check('smea', num_clients=25, max_byzantine=5)
   with pytest.raises(ValueError, match='4,457,400 subsets'):
-    smea.check_size(25, 11)
+    subset_limit.check('smea', num_clients=25, max_byzantine=11)
   with pytest.raises(ValueError, match='use caf'):
     smea.smea(np.zeros([25, 2], np.float32), max_byzantine=11)

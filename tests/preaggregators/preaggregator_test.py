@@ -62,6 +62,24 @@ def test_each_step_draws_for_itself():
   )
 
 
+def test_the_rule_draws_from_another_seed_than_the_steps():
+  seen = []
+
+  def apply(state, updates, weights, seed):
+    seen.append(tf.get_static_value(tf.convert_to_tensor(seed)).tolist())
+    return rule_lib.RuleOutput(state, tf.reduce_mean(updates, axis=0), {})
+
+  steps = [
+    preaggregator.PreAggregator(
+      'noting',
+      lambda updates, weights, seed: seen.append(seed.numpy().tolist()) or (updates, weights),
+    )
+  ] * 2
+  rule = preaggregator.compose(steps, rule_lib.AggregationRule('noting', lambda d: (), apply))
+  rule.apply((), _rows(), tf.ones(len(_rows())), _SEED)
+  assert len({tuple(seed) for seed in (*seen, _SEED.numpy().tolist())}) == 4
+
+
 def test_buckets_keep_the_mean_with_equal_sizes_and_hide_who_was_selected():
   rule = preaggregator.compose([bucketing.build_bucketing(bucket_size=3)], mean.build_mean())
   aggregate, _ = _apply(rule, _rows())

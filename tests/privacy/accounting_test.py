@@ -280,7 +280,14 @@ def test_states_its_assumptions():
     return ' '.join(_account(_mechanism(), **changes).assumptions)
 
   assert 'knows that seed' in text()
-  assert 'knows that seed' not in text(noise_source='entropy')
+  assert 'Noise and batches come from the seed' in text()
+  drawn = text(noise_source='entropy')
+  assert 'Noise and batches' not in drawn
+  assert 'no cryptographic one' in drawn
+  assert 'no round was run twice' in drawn
+  # Batches still come from the seed, which matters where sampling is given credit.
+  assert 'the credit for sampling holds towards nobody who knows that seed' in drawn
+  assert 'knows that seed' not in text(noise_source='entropy', amplification='none')
   assert 'drawn independently' in text()
   assert 'drawn independently' not in text(amplification='none')
   assert 'takes part in at most 50 rounds' in text()

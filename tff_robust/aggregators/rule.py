@@ -60,7 +60,7 @@ class RootView(NamedTuple):
 
   Attributes:
     update: float32 [d], what an honest client that held the root set would send, without
-      noise for differential privacy.
+      noise for differential privacy and without worker momentum.
     loss_after: `step float32 [d] -> float64 []`: the mean loss on the root set of the model
       from which `step` is subtracted.
     learning_rate: What the server multiplies the aggregate by before it subtracts it.

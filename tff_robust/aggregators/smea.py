@@ -5,15 +5,20 @@ Privacy-Robustness-Utility Trilemma in Distributed Learning", ICML 2023.
 https://proceedings.mlr.press/v202/allouah23a.html
 """
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
 from tff_robust import checks, signatures
-from tff_robust.aggregators import averages, demands, distances, finite_rows, rule, subsets
+from tff_robust.aggregators import (
+  averages,
+  demands,
+  distances,
+  finite_rows,
+  rule,
+  subset_limit,
+  subsets,
+)
 
-MAX_SUBSETS = 200_000
 # Entries of the subsets' Gram matrices that are in memory at once.
 _ENTRIES_PER_CHUNK = 2**21
 
@@ -21,17 +26,6 @@ _ENTRIES_PER_CHUNK = 2**21
 def required_clients(max_byzantine: int) -> int:
   """Returns the smallest round for which the rule is defined, 2f + 1."""
   return 2 * max_byzantine + 1
-
-
-def check_size(num_clients: int, max_byzantine: int) -> None:
-  """Raises ValueError when there are more subsets than SMEA will search."""
-  num_subsets = math.comb(num_clients, max_byzantine)
-  if num_subsets > MAX_SUBSETS:
-    raise ValueError(
-      f"aggregator 'smea' with max_byzantine={max_byzantine} of {num_clients} clients would"
-      f' search {num_subsets:,} subsets, more than {MAX_SUBSETS:,}; use caf, or lower'
-      ' max_byzantine.'
-    )
 
 
 def _top_eigenvalues(gram: tf.Tensor, chosen: tf.Tensor, subset_size: tf.Tensor) -> tf.Tensor:
@@ -50,10 +44,10 @@ def _best_subset(gram: tf.Tensor, max_byzantine: tf.Tensor) -> tf.Tensor:
   triangle = subsets.binomials(num_rows)
   num_subsets = triangle[num_rows, max_byzantine]
   few = tf.debugging.Assert(
-    num_subsets <= MAX_SUBSETS,
+    num_subsets <= subset_limit.MAX_SUBSETS,
     [
-      f'aggregator smea searches at most {MAX_SUBSETS} subsets; use caf, or lower max_byzantine.'
-      ' Subsets of this round:',
+      f'aggregator smea searches at most {subset_limit.MAX_SUBSETS} subsets; use caf, or lower'
+      ' max_byzantine. Subsets of this round:',
       num_subsets,
     ],
   )
@@ -88,7 +82,7 @@ def _smea(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcom
     updates, rule='smea', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
   )
   if updates.shape[0] is not None:
-    check_size(updates.shape[0], max_byzantine)
+    subset_limit.check('smea', num_clients=updates.shape[0], max_byzantine=max_byzantine)
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
     origin = distances.central_row(distances.squared_distances(kept))

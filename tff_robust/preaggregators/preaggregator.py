@@ -41,6 +41,10 @@ class PreAggregator(NamedTuple):
   measure: Callable[[signatures.Updates, signatures.Updates], Mapping[str, tf.Tensor]] = _nothing
 
 
+def _fold(seed: signatures.Seed, index: int) -> tf.Tensor:
+  return tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
+
+
 def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   """Returns the rule that applies pre-aggregators in order, and then a rule.
 
@@ -50,7 +54,8 @@ def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   (`selected`, `trust`) is not reported.
 
   Args:
-    preaggregators: Applied first to last. Each draws from a seed of its own.
+    preaggregators: Applied first to last. Each draws from a seed of its own, and so does the
+      rule.
     before: The rule; a rooted rule stays rooted.
   """
   name = '+'.join([*(step.name for step in preaggregators), before.name])
@@ -76,11 +81,12 @@ def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
     finite = demands.finite_rows(updates)
     measured: dict[str, tf.Tensor] = {}
     for index, step in enumerate(preaggregators):
-      draw = tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
+      draw = _fold(seed, index)
       incoming = updates
       updates, weights = step.apply(incoming, weights, draw)
       measured.update(step.measure(incoming, updates))
-    output = before.apply(state, updates, weights, seed)
+    # One more: the rule's own draws must not be those of a pre-aggregator.
+    output = before.apply(state, updates, weights, _fold(seed, len(preaggregators)))
     measurements = {**output.measurements, **measured}
     measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
     if not keeps_rows:

@@ -35,8 +35,8 @@ def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tenso
     float32 [n, d]. Rows with a NaN or an infinity are left as they are, for the rule.
 
   Guarantees:
-    With the mean, f Byzantine rows move the aggregate by at most max_norm * f / n each
-    way.
+    With the mean, Byzantine rows move the aggregate by at most max_norm times their share of
+    the weights each way: f / n where weights are equal.
 
   Raises:
     ValueError: If `max_norm` is not positive and finite.

@@ -120,11 +120,13 @@ def assumptions(
     f'The client takes part in at most {participations} rounds, and everyone may see in which.',
     'Only noised messages leave the client: losses, norms and scores computed from un-noised'
     ' gradients are for simulation and are not covered.',
-    'The number of examples of a client, the batch size and the number of steps are public.',
+    'The number of examples of a client, the batch size and the number of steps are public, and'
+    ' stay as they are while an example is removed: its gradient then counts as zero.',
     'Choosing hyper-parameters on the same data is not covered.',
     'The client clips and noises its own gradients; clients that do not follow the protocol'
     " get no guarantee and weaken nobody else's.",
-    'Noise is float32; attacks on its floating-point representation are not covered.',
+    'Noise is float32, and its tails end at 5.7 standard deviations; attacks on its'
+    ' representation are not covered.',
   ]
   if amplified_by == 'poisson':
     sentences.append(
@@ -141,6 +143,17 @@ def assumptions(
       'Noise and batches come from the seed of the run: nothing here holds towards anyone who'
       ' knows that seed.'
     )
+  else:
+    sentences.append(
+      "Noise comes from TensorFlow's generator of the process, which the operating system seeds"
+      ' and which is no cryptographic one; no round was run twice, as those after the last'
+      ' checkpoint of a resumed run are.'
+    )
+    if amplified_by is not None:
+      sentences.append(
+        'Batches come from the seed of the run: the credit for sampling holds towards nobody who'
+        ' knows that seed.'
+      )
   if delta * examples_per_client >= 1:
     sentences.append(
       f'delta={delta:g} is not below 1/{examples_per_client}: a mechanism that publishes one'
