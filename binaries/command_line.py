@@ -34,32 +34,39 @@ def require_python() -> None:
     )
 
 
-def run(define_flags: Callable[[], None], prepare: Callable[[], Callable[[], int]]) -> NoReturn:
+def run(
+  define_flags: Callable[[], None],
+  prepare: Callable[[], Callable[[], int]],
+  *,
+  takes_plugins: bool = False,
+) -> NoReturn:
   """Runs a binary and exits with its status.
 
-  Plug-ins are loaded first: they add flags and values. Flags are parsed without
-  `absl.app.run`: TensorFlow 2.14, when it is imported after absl's initialisation, makes its
-  context before it turns eager, and `==` of tensors in a `tf.function` then quietly compares
-  objects.
+  Plug-ins are loaded first, where a binary takes any: they add flags and values. Flags are
+  parsed without `absl.app.run`: TensorFlow 2.14, when it is imported after absl's
+  initialisation, makes its context before it turns eager, and `==` of tensors in a
+  `tf.function` then quietly compares objects.
 
   Args:
     define_flags: Defines the flags of the binary.
     prepare: Reads the flags, checks everything that can be checked, and returns what is to
       be run. A ValueError from it is the user's to mend and is told in one sentence; one
       from what it returns is a bug and keeps its traceback.
+    takes_plugins: Whether there is a choice to which plug-ins can add, hence `--plugins`.
   """
   from absl import app, flags, logging
 
   from binaries import plugin_flag
 
   app.define_help_flags()
-  try:
-    plugin_flag.load(flags.FlagValues().read_flags_from_files(sys.argv[1:]))
-  except flags.Error as error:
-    _refuse_flags(error)
-  except ValueError as error:
-    refuse(error)
-  plugin_flag.define()
+  if takes_plugins:
+    try:
+      plugin_flag.load(flags.FlagValues().read_flags_from_files(sys.argv[1:]))
+    except flags.Error as error:
+      _refuse_flags(error)
+    except ValueError as error:
+      refuse(error)
+    plugin_flag.define()
   define_flags()
   try:
     rest = flags.FLAGS(sys.argv)

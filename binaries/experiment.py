@@ -225,7 +225,9 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     ).describe()
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:
-    run_folder.create(folder, experiment, running=options.shared(), runtime=runtime)
+    run_folder.create(
+      folder, experiment, running=options.shared(), options=options.to_json(), runtime=runtime
+    )
   loop = training_loop.TrainingLoop(
     process=process,
     plan=plan,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 VARIABLE = 'TFF_ROBUST_PLUGINS'
+_loaded: list[str] = []
 
 
 def define() -> None:
@@ -39,6 +40,7 @@ def load(arguments: Sequence[str] = ()) -> None:
     names = os.environ.get(VARIABLE, '')
   modules = [name.strip() for name in names.split(',') if name.strip()]
   if not modules:
+    os.environ.pop(VARIABLE, None)
     return
   os.environ[VARIABLE] = ','.join(modules)
 
@@ -48,6 +50,12 @@ def load(arguments: Sequence[str] = ()) -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   devices.prepare()  # A plug-in that imports TensorFlow must not start it otherwise than we do.
   plugins.load(modules)
+  _loaded.extend(module for module in modules if module not in _loaded)
+
+
+def loaded() -> tuple[str, ...]:
+  """Returns the plug-ins of this process, in the order in which they were loaded."""
+  return tuple(_loaded)
 
 
 def _given(arguments: Sequence[str]) -> str | None:

@@ -212,4 +212,4 @@ def _write_csv(
 
 if __name__ == '__main__':
   command_line.require_python()
-  command_line.run(define_flags, prepare)
+  command_line.run(define_flags, prepare, takes_plugins=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from binaries import tls_flags
+from binaries import plugin_flag, tls_flags
 from tff_robust import checks
 from tff_robust.program import run_folder
 from tff_robust.runtime import contexts, secure_channels
@@ -30,6 +30,7 @@ class RunOptions:
     evaluate_every: Rounds between evaluations; None for about a hundred in a run.
     checkpoint_every: Rounds between checkpoints.
     progress: Whether to draw a progress bar on a terminal.
+    plugins: Modules that were loaded as plug-ins.
   """
 
   output_dir: pathlib.Path | None = None
@@ -43,6 +44,7 @@ class RunOptions:
   evaluate_every: int | None = None
   checkpoint_every: int = 10
   progress: bool = True
+  plugins: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     contexts.check_runtime(self.runtime, **self.runtime_options())
@@ -66,9 +68,19 @@ class RunOptions:
     """Returns what a resumed run must have in common with the run it goes on with."""
     return {'runtime': self.runtime, 'evaluate_every': self.evaluate_every}
 
+  def to_json(self) -> dict[str, Any]:
+    """Returns every option as a plain value, paths as text."""
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    values['output_dir'] = None if self.output_dir is None else str(self.output_dir)
+    if self.tls is not None:
+      values['tls'] = {name: str(path) for name, path in dataclasses.asdict(self.tls).items()}
+    return values | {'workers': list(self.workers), 'plugins': list(self.plugins)}
+
   def resume_flags(self, folder: pathlib.Path) -> str:
     """Returns the flags that go on with the run in a folder."""
     parts = ['--resume', f'--output_dir={folder}']
+    if self.plugins:
+      parts.append(f'--plugins={",".join(self.plugins)}')
     if self.workers:
       parts.append(f'--workers={",".join(self.workers)}')
     if self.tls is not None:
@@ -157,8 +169,8 @@ def options_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> RunOption
   Raises:
     ValueError: When a value is not allowed, or differs from the run to resume.
   """
-  names = [field.name for field in dataclasses.fields(RunOptions) if field.name != 'tls']
-  values = {name: flag_values[name].value for name in names}
+  fields = {field.name for field in dataclasses.fields(RunOptions)}
+  values = {name: flag_values[name].value for name in fields - {'tls', 'plugins'}}
   values['workers'] = tuple(values['workers'])
   if values['output_dir'] is not None:
     values['output_dir'] = pathlib.Path(values['output_dir'])
@@ -166,7 +178,9 @@ def options_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> RunOption
       values |= _stored_options(values['output_dir'], flag_values)
     else:
       run_folder.check_unused(values['output_dir'])
-  return RunOptions(tls=tls_flags.tls_from_flags(flag_values), **values)
+  return RunOptions(
+    tls=tls_flags.tls_from_flags(flag_values), plugins=plugin_flag.loaded(), **values
+  )
 
 
 def _stored_options(folder: pathlib.Path, flag_values: flags.FlagValues) -> Mapping[str, Any]:

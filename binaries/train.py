@@ -50,4 +50,4 @@ def prepare() -> Callable[[], int]:
 
 if __name__ == '__main__':
   command_line.require_python()
-  command_line.run(define_flags, prepare)
+  command_line.run(define_flags, prepare, takes_plugins=True)

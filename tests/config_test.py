@@ -146,6 +146,58 @@ def test_defaults_depend_on_the_algorithm():
       ),
       ['cohort_risk=stratify', 'no effect', "'mean'"],
     ),
+    (
+      lambda: config.AttackConfig(attack='sign_flip'),
+      ["attack 'sign_flip' needs num_byzantine, how many clients send it."],
+    ),
+    (
+      lambda: config.AttackConfig(placement='population', cohort_risk='fail'),
+      ['byzantine_placement has no effect', "'none'"],
+    ),
+    (
+      lambda: config.AttackConfig(start_unit='server_epoch'),
+      ['attack_start_unit has no effect', "'none'"],
+    ),
+    *(
+      (
+        lambda attack=attack: experiment(
+          attack=config.AttackConfig(attack=attack, options={'max_byzantine': 12}, num_byzantine=1)
+        ),
+        [f'attack {attack!r}', 'max_byzantine=12', 'at least 27', 'clients_per_round=25'],
+      )
+      for attack in ('fang_krum', 'adaptive_krum')
+    ),
+    *(
+      (
+        lambda step=step: experiment(
+          aggregation=config.AggregationConfig(preaggregators=[step], options={'max_byzantine': 13})
+        ),
+        [f'pre-aggregator {step!r}', 'max_byzantine=13', 'at least 27', 'clients_per_round=25'],
+      )
+      for step in ('nearest_neighbor_mixing', 'adaptive_clipping')
+    ),
+    (
+      lambda: experiment(
+        aggregation=config.AggregationConfig(
+          preaggregators=['bucketing', 'nearest_neighbor_mixing'],
+          options={'max_byzantine': 7, 'bucket_size': 2},
+        )
+      ),
+      ["'nearest_neighbor_mixing'", 'at least 15', 'rows after the steps before it=13'],
+    ),
+    (
+      lambda: config.AggregationConfig(preaggregators=['static_clipping']),
+      ["pre-aggregator 'static_clipping' needs max_norm"],
+    ),
+    (
+      lambda: config.AggregationConfig(
+        preaggregators=['static_clipping'], options={'max_norm': 1.0, 'bucket_size': 2}
+      ),
+      [
+        "bucket_size has no effect with pre-aggregator 'static_clipping' and aggregator 'mean',"
+        ' which read: max_norm;'
+      ],
+    ),
     (lambda: config.AttackConfig(stop=4), ['attack_stop', 'no effect', "'none'"]),
     (lambda: config.AttackConfig(every=2), ['attack_every', 'no effect', "'none'"]),
     (

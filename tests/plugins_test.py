@@ -107,15 +107,29 @@ def test_everything_that_can_be_plugged_in_reaches_its_table(tables):
     oracle=build_nothing,
     deviations={'keeps_row_order': 'Why.'},
   )
-  plugins.add_preaggregator('pairs', 'pairs:build', rows_after=lambda n, _: n // 2)
+  plugins.add_aggregator('rooted', 'rooted:build', reads=(), needs_root=True)
+  plugins.add_preaggregator(
+    'pairs',
+    'pairs:build',
+    required_clients=lambda _: 2,
+    rows_after=lambda n, _: n // 2,
+    deviations={'keeps_row_order': 'Why.'},
+  )
   plugins.add_attack('shout', 'shout:build', reads={'steepness': 'slope'}, knowledge=('own_clean',))
+  plugins.add_attack('probe', 'probe:build', knowledge=('own_clean',), takes_rule=True)
   plugins.add_attack('stain', 'stain:build', by_data=True)
   assert registry.OPTIONS['steepness'].example == 2.0
   steep = registry.AGGREGATORS['steep']
   assert steep.target == steep.oracle == f'{__name__}:build_nothing'
   assert steep.required_clients({}) == 1
   assert steep.deviations == {'keeps_row_order': 'Why.'}
-  assert registry.PREAGGREGATORS['pairs'].rows_after(9, {}) == 4
+  assert registry.AGGREGATORS['rooted'].needs_root
+  assert not steep.needs_root
+  pairs = registry.PREAGGREGATORS['pairs']
+  assert (pairs.rows_after(9, {}), pairs.required_clients({})) == (4, 2)
+  assert pairs.deviations == {'keeps_row_order': 'Why.'}
+  assert registry.ATTACKS['probe'].takes_rule
+  assert not registry.ATTACKS['shout'].takes_rule
   assert registry.ATTACKS['shout'].reads == {'steepness': 'slope'}
   assert registry.ATTACKS['stain'].by_data
 
@@ -128,6 +142,7 @@ def test_everything_that_can_be_plugged_in_reaches_its_table(tables):
     (lambda: plugins.add_aggregator('x', 'a:b', reads=['max_bizantine']), "'max_byzantine'"),
     (lambda: plugins.add_aggregator('x', lambda: None), 'define it at the top of a module'),
     (lambda: plugins.add_attack('x', 'a:b'), 'give exactly one'),
+    (lambda: plugins.add_attack('x', 'a:b', by_data=True, takes_rule=True), 'try no rule'),
     (lambda: plugins.load(['no_such_module_here']), 'is no module that Python finds'),
   ],
 )

@@ -70,6 +70,20 @@ def test_every_preaggregator_is_built_from_its_row_and_its_rows_are_counted(name
   assert np.shape(weights) == (expected,)
 
 
+@pytest.mark.parametrize('name', registry.PREAGGREGATORS)
+def test_demand_for_rows_in_the_row_is_the_demand_of_the_preaggregator(name):
+  options = options_of('preaggregators', registry.PREAGGREGATORS, name)
+  required = registry.PREAGGREGATORS[name].required_clients(options)
+  step = registry.build(registry.PREAGGREGATORS, name, options, noise_limits=LIMITS)
+  for num_rows in (required, required - 1):
+    rows, weights = np.eye(num_rows, 6, dtype=np.float32), np.ones(num_rows, np.float32)
+    if num_rows == required:
+      assert step.apply(rows, weights, [1, 2])[0].shape[1] == 6
+    elif num_rows > 0:
+      with pytest.raises(ValueError, match=name):
+        step.apply(rows, weights, [1, 2])
+
+
 BY_DATA = [name for name, entry in registry.ATTACKS.items() if entry.by_data]
 BY_MESSAGES = [name for name in registry.ATTACKS if name not in BY_DATA]
 

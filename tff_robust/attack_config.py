@@ -20,8 +20,8 @@ class AttackConfig:
   Attributes:
     attack: A name in `registry.ATTACKS`, or 'none'.
     options: Every option that the attack reads, completed with its defaults.
-    num_byzantine: Byzantine clients: of each cohort (`placement='cohort'`) or of the
-      population (`placement='population'`).
+    num_byzantine: Byzantine clients, at least 1 with an attack: of each cohort
+      (`placement='cohort'`) or of the population (`placement='population'`).
     placement: 'cohort' draws each cohort with exactly `num_byzantine` clients of a fixed
       compromised set; 'population' compromises a fixed set of `num_byzantine` clients and
       draws cohorts regardless of it.
@@ -65,18 +65,23 @@ class AttackConfig:
     if self.attack == NO_ATTACK:
       unread = {
         'num_byzantine': self.num_byzantine or None,
+        'byzantine_placement': None if self.placement == PLACEMENTS[0] else self.placement,
+        'cohort_risk': None if self.cohort_risk == COHORT_RISKS[0] else self.cohort_risk,
         'byzantine_dp_noise': self.byzantine_dp_noise or None,
         'attack_start': self.start or None,
         'attack_stop': self.stop,
+        'attack_start_unit': None if self.start_unit == START_UNITS[0] else self.start_unit,
         'attack_every': None if self.every == 1 else self.every,
         'attack_knowledge': self.knowledge,
       }
       given = [*self.options, *(name for name, value in unread.items() if value is not None)]
-      checks.no_unread_options('attack', self.attack, given, ())
+      checks.no_unread_options([f'attack {self.attack!r}'], given, ())
     else:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
       object.__setattr__(self, 'options', options)
+      if not self.num_byzantine:
+        raise ValueError(f'attack {self.attack!r} needs num_byzantine, how many clients send it.')
       entry = registry.ATTACKS[self.attack]
       if entry.by_data:
         self._check_by_data()

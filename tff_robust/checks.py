@@ -5,7 +5,7 @@ Free of TensorFlow, so that bad flags are refused before anything heavy is impor
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -74,6 +74,7 @@ def enough_clients(
   required: int,
   *,
   counted: str = 'clients_per_round',
+  kind: str = 'aggregator',
 ) -> None:
   """Raises when `rule` is not defined for so many declared Byzantine clients.
 
@@ -83,25 +84,33 @@ def enough_clients(
     max_byzantine: Declared Byzantine clients, f.
     required: The smallest n for which the rule is defined at this f.
     counted: What `num_clients` is, in words.
+    kind: What `rule` is, in words.
   """
   if max_byzantine < 0:
-    raise ValueError(f'max_byzantine={max_byzantine} must be at least 0 for aggregator {rule!r}.')
+    raise ValueError(f'max_byzantine={max_byzantine} must be at least 0 for {kind} {rule!r}.')
   if num_clients < required:
     raise ValueError(
-      f'aggregator {rule!r} with max_byzantine={max_byzantine} needs at least {required} clients'
+      f'{kind} {rule!r} with max_byzantine={max_byzantine} needs at least {required} clients'
       f' a round, but {counted}={num_clients}; lower max_byzantine or raise'
       ' clients_per_round.'
     )
 
 
-def no_unread_options(kind: str, name: str, given: Iterable[str], reads: Iterable[str]) -> None:
-  """Raises when an option was given that the chosen rule or attack does not read."""
-  readable = sorted(reads)
+def no_unread_options(readers: Sequence[str], given: Iterable[str], reads: Iterable[str]) -> None:
+  """Raises when an option was given that nothing in use reads.
+
+  Args:
+    readers: What is in use, each in words: "aggregator 'krum'".
+    given: Names of the options that were given.
+    reads: Names of the options that are read.
+  """
+  readable = sorted(set(reads))
   for option in given:
     if option not in readable:
       reads_text = ', '.join(readable) if readable else 'no options'
       raise ValueError(
-        f'{option} has no effect with {kind} {name!r}, which reads: {reads_text}; leave it out.'
+        f'{option} has no effect with {" and ".join(readers)}, which'
+        f' {"reads" if len(readers) == 1 else "read"}: {reads_text}; leave it out.'
       )
 
 

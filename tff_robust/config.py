@@ -175,7 +175,7 @@ class AggregationConfig:
       registry.AGGREGATORS,
       self.aggregator,
       self.options,
-      beside=[registry.PREAGGREGATORS[name] for name in self.preaggregators],
+      preaggregators=self.preaggregators,
     )
     object.__setattr__(self, 'options', options)
 
@@ -281,6 +281,7 @@ class ExperimentConfig:
       raise ValueError(
         f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
       )
+    self._check_demands_on_clients()
     self._complete_root()
     options = self.aggregation.options
     rows = self.aggregation.rows_before_rule(cohort)
@@ -321,6 +322,31 @@ class ExperimentConfig:
         ' noise_multiplier or leave it out.'
       )
     self._check_noise_limits()
+
+  def _check_demands_on_clients(self) -> None:
+    """Raises where an attack or a pre-aggregator is not defined for so many clients or rows."""
+    cohort = self.training.clients_per_round
+    attack = self.attack
+    if attack.attack != NO_ATTACK:
+      checks.enough_clients(
+        attack.attack,
+        cohort,
+        _integer(attack.options, 'max_byzantine'),
+        registry.ATTACKS[attack.attack].required_clients(attack.options),
+        kind='attack',
+      )
+    options, rows = self.aggregation.options, cohort
+    for name in self.aggregation.preaggregators:
+      step = registry.PREAGGREGATORS[name]
+      checks.enough_clients(
+        name,
+        rows,
+        _integer(options, 'max_byzantine'),
+        step.required_clients(options),
+        counted='clients_per_round' if rows == cohort else 'rows after the steps before it',
+        kind='pre-aggregator',
+      )
+      rows = step.rows_after(rows, options)
 
   def _check_noise_limits(self) -> None:
     """Raises where messages are to be held against DP noise that they do not bear."""
@@ -377,7 +403,6 @@ class ExperimentConfig:
       self.aggregation.aggregator == 'krum'
       and not self.aggregation.preaggregators
       and self.attack.attack == 'inner_product_manipulation'
-      and self.attack.num_byzantine > 0
       and not self.attack.byzantine_dp_noise
     )
 

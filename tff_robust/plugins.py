@@ -22,6 +22,7 @@ def add_aggregator(
   reads: Reads = ('max_byzantine',),
   defaults: Mapping[str, registry.OptionValue | None] | None = None,
   required_clients: Callable[[Mapping[str, Any]], int] | None = None,
+  needs_root: bool = False,
   oracle: Callable[..., Any] | str = '',
   deviations: Mapping[str, str] | None = None,
 ) -> None:
@@ -35,6 +36,8 @@ def add_aggregator(
     defaults: Values of the options that need not be given.
     required_clients: All options to the smallest round for which the rule is defined. By
       default 2f + 1, or 1 for a rule that reads no `max_byzantine`.
+    needs_root: Whether it looks at a root set at the server; the builder then returns a
+      `RootedRule`.
     oracle: The same rule in plain NumPy, `(rows float64 [n, d], **builder's arguments) -> [d]`.
     deviations: Promises of `testing.rule_contract` that it does not keep, with the reason.
 
@@ -49,6 +52,7 @@ def add_aggregator(
     reads,
     defaults or {},
     required_clients,
+    needs_root=needs_root,
     oracle=_target(oracle) if oracle else '',
     deviations=deviations or {},
   )
@@ -61,10 +65,33 @@ def add_preaggregator(
   *,
   reads: Reads = (),
   defaults: Mapping[str, registry.OptionValue | None] | None = None,
+  required_clients: Callable[[Mapping[str, Any]], int] | None = None,
   rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows,
+  deviations: Mapping[str, str] | None = None,
 ) -> None:
-  """Adds a pre-aggregator; `rows_after` are the rows that come out when so many go in."""
-  entry = registry.Entry(_target(builder), _reads(reads), defaults or {}, rows_after=rows_after)
+  """Adds a pre-aggregator.
+
+  Args:
+    name: Its name, which its `PreAggregator` must bear as well.
+    builder: The function that returns it, or `module:function`.
+    reads: Options that the builder takes, or a mapping of options to its arguments.
+    defaults: Values of the options that need not be given.
+    required_clients: All options to the fewest rows for which it is defined. By default 1.
+    rows_after: Rows that come out when so many go in, given all options. By default as many.
+    deviations: Promises of `testing.preaggregator_contract` that it does not keep, with the
+      reason.
+
+  Raises:
+    ValueError: If the name is taken, an option is unknown or a function cannot be imported.
+  """
+  entry = registry.Entry(
+    _target(builder),
+    _reads(reads),
+    defaults or {},
+    required_clients or _anybody,
+    rows_after=rows_after,
+    deviations=deviations or {},
+  )
   _add('preaggregators', registry.PREAGGREGATORS, name, entry)
 
 
@@ -75,24 +102,47 @@ def add_attack(
   reads: Reads = (),
   defaults: Mapping[str, registry.OptionValue | None] | None = None,
   knowledge: tuple[str, ...] = (),
+  takes_rule: bool = False,
   by_data: bool = False,
+  required_clients: Callable[[Mapping[str, Any]], int] | None = None,
   deviations: Mapping[str, str] | None = None,
 ) -> None:
-  """Adds an attack by messages with the views of `knowledge`, or one by data.
+  """Adds an attack by messages, or one by data.
+
+  Args:
+    name: Its name, which its `Attack` must bear as well.
+    builder: The function that returns it, or `module:function`.
+    reads: Options that the builder takes, or a mapping of options to its arguments.
+    defaults: Values of the options that need not be given.
+    knowledge: For attacks by messages: the views with which it makes sense, the default first.
+    takes_rule: For attacks by messages: whether the builder also takes `rule`, the live
+      `AggregationRule` on which the attack tries its step.
+    by_data: Whether compromised clients train honestly on poisoned data; the builder then also
+      takes `num_classes` and returns a transform `(x, y) -> (x, y)`.
+    required_clients: All options to the smallest round of the rule that it is made against. By
+      default 1.
+    deviations: Promises of `testing.attack_contract` that it does not keep, with the reason.
 
   Raises:
-    ValueError: If the name is taken, an option is unknown, a function cannot be imported, or
-      not exactly one of `knowledge` and `by_data` is given.
+    ValueError: If the name is taken, an option is unknown, a function cannot be imported,
+      not exactly one of `knowledge` and `by_data` is given, or `takes_rule` with `by_data`.
   """
   if bool(knowledge) == by_data:
     raise ValueError(
       f'attack {name!r} has knowledge={knowledge} and by_data={by_data}; give exactly one.'
     )
+  if takes_rule and by_data:
+    raise ValueError(
+      f'attack {name!r} has takes_rule=True and by_data=True, but clients that train honestly try'
+      ' no rule; give one of the two.'
+    )
   entry = registry.Entry(
     _target(builder),
     _reads(reads),
     defaults or {},
+    required_clients or _anybody,
     knowledge=tuple(knowledge),
+    takes_rule=takes_rule,
     by_data=by_data,
     deviations=deviations or {},
   )

@@ -26,8 +26,9 @@ class Entry(NamedTuple):
     target: `module:function` of the builder.
     reads: Option name to the builder's keyword argument.
     defaults: Values of the options that need not be given.
-    required_clients: For rules: the smallest number of clients a round for which the
-      rule is defined, given its options.
+    required_clients: The smallest number of clients a round for which a rule is defined, the
+      number of rows for a pre-aggregator, given its options; for attacks, the smallest round
+      of the rule that they are made against.
     rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
@@ -203,12 +204,14 @@ def _preaggregator(name: str, reads: Mapping[str, str]) -> Entry:
 
 
 PREAGGREGATORS: dict[str, Entry] = {
-  'nearest_neighbor_mixing': _preaggregator('nearest_neighbor_mixing', _F),
+  'nearest_neighbor_mixing': _preaggregator('nearest_neighbor_mixing', _F)._replace(
+    required_clients=_MAJORITY
+  ),
   'bucketing': _preaggregator('bucketing', _same_names('bucket_size'))._replace(
     rows_after=lambda num_rows, options: -(-num_rows // int(options['bucket_size']))
   ),
   'static_clipping': _preaggregator('static_clipping', _same_names('max_norm')),
-  'adaptive_clipping': _preaggregator('adaptive_clipping', _F),
+  'adaptive_clipping': _preaggregator('adaptive_clipping', _F)._replace(required_clients=_MAJORITY),
   'noise_consistency_filter': _preaggregator('noise_consistency_filter', {})._replace(
     takes_noise_limits=True
   ),
@@ -260,7 +263,7 @@ ATTACKS: dict[str, Entry] = {
   ),
   'min_max': _attack('min_max', _DIRECTION, attack_direction='deviation'),
   'min_sum': _attack('min_sum', _DIRECTION, attack_direction='deviation'),
-  'fang_krum': _attack('fang_krum', _F, _HONEST),
+  'fang_krum': _attack('fang_krum', _F, _HONEST)._replace(required_clients=_KRUM_CLIENTS),
   'fang_trimmed_mean': _attack(
     'fang_trimmed_mean', {'attack_factor': 'factor'}, _HONEST, attack_factor=2.0
   ),
@@ -285,7 +288,7 @@ ATTACKS: dict[str, Entry] = {
   ),
   'adaptive_krum': _attack(
     'adaptive_krum', {**_F, 'attack_safety': 'safety'}, _HONEST[:1], attack_safety=0.999
-  ),
+  )._replace(required_clients=_KRUM_CLIENTS),
   'mimic': _attack('mimic', {'attack_warmup_rounds': 'num_warmup_rounds'}, _HONEST),
   'noise_matched_ipm': _attack(
     'noise_matched_ipm',
@@ -335,7 +338,7 @@ def complete_options(
   name: str,
   given: Mapping[str, OptionValue | None],
   *,
-  beside: Sequence[Entry] = (),
+  preaggregators: Sequence[str] = (),
 ) -> dict[str, OptionValue | None]:
   """Returns all options of an entry, checked: those given and the entry's defaults.
 
@@ -346,24 +349,29 @@ def complete_options(
     table: `AGGREGATORS` or `ATTACKS`.
     name: A name in the table.
     given: Options that the user gave, by name.
-    beside: Entries that read from the same options: the pre-aggregators before a rule.
+    preaggregators: Names of those before a rule, which read from the same options.
 
   Raises:
     ValueError: When the name is unknown, an option has no effect with it, a needed
       option is missing, or a value is not allowed.
   """
   checks.known_name(kind, name, table)
-  entries = [*beside, table[name]]
-  reads = [option for entry in entries for option in entry.reads]
-  checks.no_unread_options(kind, name, given, reads)
+  readers = [(f'pre-aggregator {step!r}', PREAGGREGATORS[step]) for step in preaggregators]
+  readers.append((f'{kind} {name!r}', table[name]))
   options = dict(given)
-  for entry in entries:
+  for _, entry in readers:
     options = {**entry.defaults, **options}
-  for option in reads:
-    if option not in options:
-      raise ValueError(f'{kind} {name!r} needs {option}: {OPTIONS[option].help}')
-    if options[option] is not None:
-      OPTIONS[option].check(option, options[option])
+  checks.no_unread_options(
+    [reader for reader, _ in readers],
+    given,
+    [option for _, entry in readers for option in entry.reads],
+  )
+  for reader, entry in readers:
+    for option in entry.reads:
+      if option not in options:
+        raise ValueError(f'{reader} needs {option}: {OPTIONS[option].help}')
+      if options[option] is not None:
+        OPTIONS[option].check(option, options[option])
   return options
 
 

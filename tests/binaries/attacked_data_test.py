@@ -78,9 +78,10 @@ def test_an_attack_by_data_without_attackers_changes_nothing(name):
   entry = registry.ATTACKS[name]
   options = {o: registry.OPTIONS[o].example for o in set(entry.reads) - set(entry.defaults)}
   experiment, data, _ = prepare(attack_target_class=1)
-  attack = config.AttackConfig(attack=name, options=options, num_byzantine=0)
+  attack = config.AttackConfig(attack=name, options=options, num_byzantine=1)
   experiment = dataclasses.replace(experiment, attack=attack)
-  holders = attacked_data.build_holders(experiment, data, cohorts.build_sampler(experiment))
+  nobody = dataclasses.replace(cohorts.build_sampler(experiment), num_byzantine=0)
+  holders = attacked_data.build_holders(experiment, data, nobody)
   for client in range(5):
     for ours, theirs in zip(
       holders.attacking.client_arrays(client), data.clients.client_arrays(client), strict=True

@@ -55,7 +55,15 @@ BAD = [
   ('--num_rounds=3 --max_byzantine=1', ['max_byzantine', 'no effect', "'mean'"]),
   ('--num_rounds=3 --attack=sign_flip --num_byzantine=26', ['num_byzantine=26']),
   ('--num_rounds=3 --attack=sign_flip --num_byzantine=25', ['no honest client']),
-  ('--num_rounds=3 --attack=sign_flip --attack_start=3', ['attack_start=3', '3 rounds']),
+  ('--num_rounds=3 --attack=sign_flip', ["attack 'sign_flip' needs num_byzantine, how many"]),
+  (
+    '--num_rounds=3 --attack=fang_krum --num_byzantine=2 --max_byzantine=12',
+    ["attack 'fang_krum'", 'max_byzantine=12', '27', 'clients_per_round=25'],
+  ),
+  (
+    '--num_rounds=3 --attack=sign_flip --num_byzantine=1 --attack_start=3',
+    ['attack_start=3', '3 rounds'],
+  ),
   ('--num_rounds=3 --num_byzantine=2', ['num_byzantine', "attack 'none'"]),
   ('--num_rounds=3 --l2_norm_clip=0 --noise_multiplier=1', ['l2_norm_clip=0', 'above 0']),
   ('--num_rounds=3 --noise_multiplier=1', ['no effect without l2_norm_clip']),
@@ -111,6 +119,14 @@ def test_a_folder_that_holds_something_is_refused(tripwire, tmp_path):
   assert done.returncode == 2
   assert 'not empty' in done.stderr
   assert (tmp_path / 'thesis.tex').read_text() == '{}'
+
+
+@pytest.mark.parametrize('module', ['demo', 'doctor', 'worker', 'attack_matrix'])
+def test_binaries_that_choose_for_themselves_take_no_plug_ins(tripwire, module):
+  done, _ = start(tripwire, ['--plugins=mine'], f'binaries.{module}')
+  assert (done.returncode, done.stdout) == (2, '')
+  assert done.stderr.count('\n') == 1
+  assert "'plugins'" in done.stderr
 
 
 @pytest.mark.parametrize('module', ['binaries.train', 'binaries.demo'])

@@ -118,8 +118,9 @@ def sample(name):
 def test_every_option_reaches_the_rule_or_attack_that_reads_it(section, chooser, chosen):
   entry = (registry.AGGREGATORS if chooser == 'aggregator' else registry.ATTACKS)[chosen]
   values = {name: sample(name) for name in entry.reads}
+  attackers = ['--num_byzantine=1'] if chooser == 'attack' else []
   found = experiment_flags.config_from_flags(
-    parse('--num_rounds=3', f'--{chooser}={chosen}', *arguments_of(values))
+    parse('--num_rounds=3', f'--{chooser}={chosen}', *attackers, *arguments_of(values))
   )
   assert getattr(found, section).options == values
   other = {'aggregation': found.attack, 'attack': found.aggregation}[section]
@@ -128,7 +129,13 @@ def test_every_option_reaches_the_rule_or_attack_that_reads_it(section, chooser,
 
 def test_an_option_that_both_read_reaches_both():
   found = experiment_flags.config_from_flags(
-    parse('--num_rounds=3', '--aggregator=krum', '--attack=fang_krum', '--max_byzantine=4')
+    parse(
+      '--num_rounds=3',
+      '--aggregator=krum',
+      '--attack=fang_krum',
+      '--num_byzantine=4',
+      '--max_byzantine=4',
+    )
   )
   assert found.aggregation.options == {'max_byzantine': 4}
   assert found.attack.options == {'max_byzantine': 4}

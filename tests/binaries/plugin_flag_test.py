@@ -71,6 +71,13 @@ def test_processes_that_are_started_inherit_plug_ins(tmp_path, monkeypatch):
   monkeypatch.setenv(plugin_flag.VARIABLE, '')
   plugin_flag.load(['--num_rounds=3', '--plugins', 'inherited_plugin'])
   assert os.environ[plugin_flag.VARIABLE] == 'inherited_plugin'
+  assert 'inherited_plugin' in plugin_flag.loaded()
   del sys.modules['inherited_plugin']
   plugin_flag.load()
   assert sys.modules['inherited_plugin'].LOADED
+
+
+def test_an_empty_flag_keeps_plug_ins_of_the_environment_from_all_processes(monkeypatch):
+  monkeypatch.setenv(plugin_flag.VARIABLE, 'no_such_module_here')
+  plugin_flag.load(['--plugins='])
+  assert plugin_flag.VARIABLE not in os.environ

@@ -98,7 +98,7 @@ def test_bad_flags_are_refused_in_one_sentence_without_tensorflow(tmp_path, flag
   code = (
     "import sys; sys.modules['tensorflow'] = None; sys.argv = ['rule_report', sys.argv[1]];"
     'from binaries import command_line, rule_report;'
-    'command_line.run(rule_report.define_flags, rule_report.prepare)'
+    'command_line.run(rule_report.define_flags, rule_report.prepare, takes_plugins=True)'
   )
   done = subprocess.run(
     [sys.executable, '-c', code, flag],

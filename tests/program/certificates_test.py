@@ -109,7 +109,7 @@ def test_certificate_follows_the_configuration():
     {'preaggregators': ['nearest_neighbor_mixing']},
     {'attack': 'sign_flip', 'options': {}},
     {'byzantine_dp_noise': True},
-    {'num_byzantine': 0},
+    {'attack': 'none', 'options': {}, 'num_byzantine': 0},
   ],
 )
 def test_other_runs_have_no_certificate(changes):

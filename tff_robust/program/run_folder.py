@@ -66,7 +66,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[config.ExperimentConfig, Mappi
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f'{path} does not hold a configuration of this version of tff_robust ({error}); start the'
-      ' run anew in another --output_dir.'
+      ' run anew in another --output_dir, or name its plug-ins again with --plugins.'
     ) from error
 
 
@@ -75,6 +75,7 @@ def create(
   experiment: config.ExperimentConfig,
   *,
   running: Mapping[str, Any],
+  options: Mapping[str, Any],
   runtime: str,
 ) -> None:
   """Makes the folder of a new run and writes its `config.json`.
@@ -83,6 +84,7 @@ def create(
     folder: Where to; must hold nothing.
     experiment: Everything that determines the result.
     running: Options of running that a resumption has to share, as plain values.
+    options: All options of running, as plain values, for the record.
     runtime: One line that says where the run runs.
 
   Raises:
@@ -94,6 +96,7 @@ def create(
   content = {
     'experiment': experiment.to_json(),
     'running': dict(running),
+    'options': dict(options),
     'runtime': runtime,
     'versions': _versions(),
     'environment': {name: os.environ.get(name) for name in _VARIABLES},
