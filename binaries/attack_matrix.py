@@ -3,8 +3,8 @@ r"""Trains every rule against every attack on the digits and draws the accuracie
   python -m binaries.attack_matrix --output_dir=runs/matrix
 
 Each cell is a run of its own, through the real federated computation, in a folder of its
-own below the output folder. A matrix that was interrupted goes on with the cells that are
-missing when the command is given again.
+own below the output folder. A matrix that was interrupted or killed goes on where it stopped,
+within a cell too, when the command is given again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
   'gaussian': {'attack_noise_stddev': 10.0},
 }
 
+# The runtimes that need nothing but this machine.
+RUNTIMES = ('accelerated', 'native')
+
 
 def define_flags() -> None:
   """Defines the flags of the matrix."""
@@ -46,7 +49,7 @@ def define_flags() -> None:
   flags.DEFINE_list('attacks', list(ATTACKS), f'Attacks. Among: {", ".join(ATTACKS)}.')
   flags.DEFINE_integer('num_rounds', 40, 'Rounds of each run.', lower_bound=1)
   flags.DEFINE_integer('seed', 1, 'Seed of each run.', lower_bound=0)
-  flags.DEFINE_string('runtime', 'accelerated', 'Where federated computations run.')
+  flags.DEFINE_enum('runtime', 'accelerated', RUNTIMES, 'Where federated computations run.')
 
 
 def configuration(rule: str, attack: str, *, num_rounds: int, seed: int) -> Any:
@@ -73,52 +76,111 @@ def configuration(rule: str, attack: str, *, num_rounds: int, seed: int) -> Any:
   )
 
 
+def build_cells(
+  folder: pathlib.Path,
+  rules: Sequence[str],
+  attacks: Sequence[str],
+  *,
+  num_rounds: int,
+  seed: int,
+  runtime: str,
+) -> dict[tuple[str, str], tuple[Any, Any]]:
+  """Returns the experiment and the run options of each cell; one that has begun is resumed.
+
+  Args:
+    folder: Folder of the matrix.
+    rules: Names of rules.
+    attacks: Names of attacks.
+    num_rounds: Rounds of each run.
+    seed: Seed of each run.
+    runtime: One of `RUNTIMES`.
+
+  Raises:
+    ValueError: If a folder of a cell holds something else than a run of this cell.
+  """
+  from binaries import run_flags
+  from tff_robust.program import run_folder
+
+  cells = {}
+  for rule in rules:
+    for attack in attacks:
+      own = folder / f'{rule}-{attack}'
+      begun = (own / run_folder.CONFIG_FILE).exists()
+      configured = configuration(rule, attack, num_rounds=num_rounds, seed=seed)
+      options = run_flags.RunOptions(
+        output_dir=own,
+        resume=begun,
+        runtime=runtime,
+        evaluate_every=num_rounds,
+        progress=False,
+      )
+      if not begun:
+        run_folder.check_unused(own)
+      elif run_folder.load(own) != (configured, options.shared()):
+        raise ValueError(
+          f'output_dir={folder} holds cells of another seed, num_rounds or runtime than'
+          f' seed={seed}, num_rounds={num_rounds} and runtime={runtime!r}; give another'
+          ' --output_dir.'
+        )
+      cells[rule, attack] = configured, options
+  return cells
+
+
 def prepare() -> Callable[[], int]:
   """Checks the flags and returns the run of the whole matrix."""
   from absl import flags
 
-  from binaries import run_flags
   from tff_robust import checks
 
   values = flags.FLAGS
-  for rule in values.rules:
-    checks.known_name('rules', rule, RULES)
-  for attack in values.attacks:
-    checks.known_name('attacks', attack, ATTACKS)
+  for flag, known in (('rules', RULES), ('attacks', ATTACKS)):
+    checks.not_empty(flag, values[flag].value)
+    for name in values[flag].value:
+      checks.known_name(flag, name, known)
   folder = pathlib.Path(values.output_dir)
-  cells = {
-    (rule, attack): (
-      configuration(rule, attack, num_rounds=values.num_rounds, seed=values.seed),
-      run_flags.RunOptions(
-        output_dir=folder / f'{rule}-{attack}',
-        runtime=values.runtime,
-        evaluate_every=values.num_rounds,
-        checkpoint_every=values.num_rounds,
-        progress=False,
-      ),
-    )
-    for rule in values.rules
-    for attack in values.attacks
-  }
+  cells = build_cells(
+    folder,
+    values.rules,
+    values.attacks,
+    num_rounds=values.num_rounds,
+    seed=values.seed,
+    runtime=values.runtime,
+  )
   return lambda: run(folder, cells, values.rules, values.attacks)
+
+
+def has_ended(summary_file: pathlib.Path) -> bool:
+  """Tells from its `summary.json` whether nothing is left to do for a run."""
+  if not summary_file.exists():
+    return False
+  status = json.loads(summary_file.read_text(encoding='utf-8'))['status']
+  return status in ('completed', 'diverged')
 
 
 def run(
   folder: pathlib.Path,
-  cells: Mapping[tuple[str, str], Any],
+  cells: Mapping[tuple[str, str], tuple[Any, Any]],
   rules: Sequence[str],
   attacks: Sequence[str],
 ) -> int:
-  """Runs the missing cells, then writes `matrix.csv` and `matrix.png` and prints the table."""
+  """Runs what is missing, then writes `matrix.csv` and `matrix.png` and prints the table.
+
+  Returns:
+    0, or the exit status of the cell that a signal interrupted; the matrix ends with it.
+  """
   from binaries import experiment
+  from tff_robust.program import summary
 
   accuracies: dict[tuple[str, str], float] = {}
   for number, (cell, (configured, options)) in enumerate(cells.items(), start=1):
-    finished = options.output_dir / 'summary.json'
-    if not finished.exists():
+    summary_file = options.output_dir / summary.FILE_NAME
+    if not has_ended(summary_file):
       sys.stderr.write(f'{number} of {len(cells)}: {cell[0]} against {cell[1]}\n')
-      experiment.prepare(configured, options).run()
-    accuracies[cell] = json.loads(finished.read_text(encoding='utf-8'))['final_accuracy']
+      _, exit_status = experiment.prepare(configured, options).run()
+      if exit_status:
+        sys.stderr.write('Interrupted after a whole round; give the command again to go on.\n')
+        return exit_status
+    accuracies[cell] = json.loads(summary_file.read_text(encoding='utf-8'))['final_accuracy']
   rows = [[accuracies[rule, attack] for attack in attacks] for rule in rules]
   lines = [','.join(['rule', *attacks])]
   lines += [','.join([rule, *map(str, row)]) for rule, row in zip(rules, rows, strict=True)]

@@ -33,6 +33,7 @@ _CUDA_LIBRARIES = {
   'libcudnn.so.8': 'nvidia-cudnn-cu11',
 }
 _DRIVER = 'libcuda.so.1'
+_INSTALL = 'Install them: pip install --no-deps --require-hashes -r requirements'
 
 
 def define_flags() -> None:
@@ -54,7 +55,6 @@ def examine() -> int:
   print(f'Python {platform.python_version()} on {platform.platform()}')
   missing = _print_packages()
   if 'tensorflow' in missing:
-    print('Install them: pip install --no-deps -r requirements/base.txt')
     return 1
   onednn = devices.prepare()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -76,6 +76,7 @@ def examine() -> int:
 
 
 def _print_packages() -> list[str]:
+  """Prints versions, and what installs the packages that are missing; returns their names."""
   import importlib.metadata
 
   missing = []
@@ -85,6 +86,8 @@ def _print_packages() -> list[str]:
     except importlib.metadata.PackageNotFoundError:
       print(f'{package} is missing')
       missing.append(package)
+  if missing:
+    print(f'{_INSTALL}/base.txt')
   return missing
 
 
@@ -129,7 +132,7 @@ def explain_missing_gpu(
   return [
     'GPU: none; TensorFlow 2.14 needs CUDA 11.8 and cuDNN 8, of which these are missing:',
     *[f'  {library} ({_CUDA_LIBRARIES[library]})' for library in absent],
-    'Install them: pip install --no-deps -r requirements/gpu.txt',
+    f'{_INSTALL}/gpu.txt',
   ]
 
 

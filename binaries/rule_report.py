@@ -35,8 +35,15 @@ def define_flags() -> None:
     ' search for a large kappa.',
     lower_bound=1,
   )
-  flags.DEFINE_integer('num_clients', 11, 'Rows in that search (n).', lower_bound=1)
-  flags.DEFINE_integer('max_byzantine', 2, 'Byzantine rows in that search (f).', lower_bound=1)
+  flags.DEFINE_integer(
+    'num_clients',
+    11,
+    'Rows in the search for a large kappa (n), raised to what a rule demands.',
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    'max_byzantine', 2, 'Byzantine rows in the search for a large kappa (f).', lower_bound=1
+  )
   flags.DEFINE_string(
     'benchmark', None, 'The benchmark.json of `binaries.benchmark --suite=rules`, for the speed.'
   )
@@ -50,6 +57,7 @@ def prepare() -> Callable[[], int]:
   from tff_robust import checks, registry
 
   values = flags.FLAGS
+  checks.not_empty('rules', values.rules)
   for rule in values.rules:
     checks.known_name('rules', rule, registry.AGGREGATORS)
   if 2 * values.max_byzantine >= values.num_clients:

@@ -1,7 +1,11 @@
 import pathlib
 import re
 
-README = pathlib.Path(__file__).parent.parent / 'README.md'
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / 'README.md'
+DOCUMENTS = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 
 def blocks():
@@ -27,8 +31,8 @@ def test_epsilon_of_the_readme_is_the_one_it_states(capsys):
   assert capsys.readouterr().out == '3.01\n'
 
 
-def test_every_file_that_the_readme_links_exists():
-  targets = re.findall(r'\]\(([^)#]+)\)', README.read_text(encoding='utf-8'))
+@pytest.mark.parametrize('document', DOCUMENTS, ids=[path.name for path in DOCUMENTS])
+def test_every_file_that_a_document_links_exists(document):
+  targets = re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', document.read_text(encoding='utf-8'))
   local = [target for target in targets if not target.startswith('http')]
-  assert local
-  assert [target for target in local if not (README.parent / target).exists()] == []
+  assert [target for target in local if not (document.parent / target).exists()] == []

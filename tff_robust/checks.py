@@ -5,7 +5,7 @@ Free of TensorFlow, so that bad flags are refused before anything heavy is impor
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -17,6 +17,12 @@ def known_name(argument: str, value: str, known: Iterable[str]) -> str:
   nearest = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
   hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
   raise ValueError(f'{argument}={value!r} is not known; choose one of: {", ".join(names)}.{hint}')
+
+
+def not_empty(argument: str, values: Collection[Any]) -> None:
+  """Raises when a list that may be left out was given with nothing in it."""
+  if not values:
+    raise ValueError(f'{argument} is an empty list; name at least one, or leave it out for all.')
 
 
 def positive(argument: str, value: float) -> None:

@@ -22,7 +22,7 @@ class Section:
   """A table of the report.
 
   Attributes:
-    name: As in `suites.SECTIONS`.
+    name: As in `suites.SUITES`.
     title: Of the table.
     timings: Its rows.
     aims: Bounds between its rows.

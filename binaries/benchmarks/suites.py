@@ -27,6 +27,11 @@ SUITES: Mapping[str, Mapping[str, Measure]] = {
   },
   'rules': rule_section.SECTIONS,
 }
+# The flags that only one suite reads.
+READS: Mapping[str, Sequence[str]] = {
+  'runtime': ('torch_python',),
+  'rules': ('rules', 'peers_python'),
+}
 
 
 def measure(

@@ -85,9 +85,11 @@ def main() -> None:
   options = json.loads(sys.argv[1])
   runtime, device = options['runtime'], options['device']
   facts = functools.cache(functools.partial(_describe, runtime, device))
-  serving.serve(functools.partial(_build, runtime, device), describe=facts)
-  if runtime == 'stock' and 'tensorflow_federated' in sys.modules:
-    _close_stock_context()
+  try:
+    serving.serve(functools.partial(_build, runtime, device), describe=facts)
+  finally:
+    if runtime == 'stock' and 'tensorflow_federated' in sys.modules:
+      _close_stock_context()
 
 
 if __name__ == '__main__':

@@ -1,10 +1,90 @@
+import json
+import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
-from binaries import attack_matrix
+from binaries import attack_matrix, experiment
 from tff_robust import registry
+from tff_robust.program import run_folder
+
+ROOT = pathlib.Path(__file__).parents[2]
+SIZES = {'num_rounds': 2, 'seed': 1, 'runtime': 'accelerated'}
+
+
+def cells_of(folder, **sizes):
+  return attack_matrix.build_cells(
+    folder, ['mean', 'krum'], ['none', 'sign_flip'], **{**SIZES, **sizes}
+  )
+
+
+def write_summary(folder, **values):
+  folder.mkdir(exist_ok=True)
+  (folder / 'summary.json').write_text(json.dumps(values))
+
+
+def begin(folder, rule, attack, status=None):
+  """Leaves the folder of a cell as a run leaves it: killed, or ended with a status."""
+  configured, options = cells_of(folder)[rule, attack]
+  run_folder.create(options.output_dir, configured, running=options.shared(), runtime='here')
+  if status is not None:
+    write_summary(options.output_dir, status=status, final_accuracy=0.25)
+
+
+@pytest.fixture
+def started(monkeypatch):
+  """Lets cells end at once, with the statuses in `statuses` and then 0; records them."""
+  record = types.SimpleNamespace(cells=[], statuses=[])
+
+  def prepare(configured, options):
+    record.cells.append((options.output_dir.name, options.resume))
+    status = record.statuses.pop(0) if record.statuses else 0
+    write_summary(options.output_dir, status='completed', final_accuracy=0.75)
+    return types.SimpleNamespace(run=lambda: (None, status))
+
+  monkeypatch.setattr(experiment, 'prepare', prepare)
+  return record
+
+
+def run(folder):
+  return attack_matrix.run(folder, cells_of(folder), ['mean', 'krum'], ['none', 'sign_flip'])
+
+
+def test_matrix_goes_on_with_cells_that_have_not_ended(tmp_path, started):
+  begin(tmp_path, 'mean', 'none', 'completed')
+  begin(tmp_path, 'mean', 'sign_flip', 'diverged')
+  begin(tmp_path, 'krum', 'none', 'interrupted')
+  begin(tmp_path, 'krum', 'sign_flip')
+  assert run(tmp_path) == 0
+  assert started.cells == [('krum-none', True), ('krum-sign_flip', True)]
+  lines = (tmp_path / 'matrix.csv').read_text().splitlines()
+  assert lines == ['rule,none,sign_flip', 'mean,0.25,0.25', 'krum,0.75,0.75']
+
+
+def test_interrupt_in_a_cell_ends_the_matrix(tmp_path, started):
+  started.statuses = [0, 130]
+  assert run(tmp_path) == 130
+  assert started.cells == [('mean-none', False), ('mean-sign_flip', False)]
+  assert not (tmp_path / 'matrix.csv').exists()
+
+
+@pytest.mark.parametrize('other', [{'seed': 2}, {'num_rounds': 3}, {'runtime': 'native'}])
+@pytest.mark.parametrize('status', [None, 'completed'])
+def test_cells_of_another_matrix_are_refused(tmp_path, other, status):
+  begin(tmp_path, 'krum', 'none', status)
+  assert cells_of(tmp_path)['krum', 'none'][1].resume
+  with pytest.raises(ValueError, match='cells of another seed, num_rounds or runtime') as caught:
+    cells_of(tmp_path, **other)
+  assert '\n' not in str(caught.value)
+
+
+def test_folder_of_a_cell_that_holds_no_run_is_refused(tmp_path):
+  (tmp_path / 'mean-none').mkdir()
+  (tmp_path / 'mean-none' / 'thesis.tex').touch()
+  with pytest.raises(ValueError, match='mean-none is not empty'):
+    cells_of(tmp_path)
 
 
 def test_every_cell_is_a_valid_experiment():
@@ -21,11 +101,20 @@ def test_table_has_a_row_for_each_rule():
   assert text.splitlines()[2:] == ['| mean | 0.50 | 0.10 |', '| krum | 0.25 | 1.00 |']
 
 
-def test_unknown_rule_is_refused_in_one_sentence():
-  command = [sys.executable, '-m', 'binaries.attack_matrix', '--rules=krun']
-  result = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+  ('flag', 'words'),
+  [
+    ('--rules=krun', "Did you mean 'krum'"),
+    ('--rules=', 'rules is an empty list'),
+    ('--attacks=', 'attacks is an empty list'),
+    ('--runtime=remote', '<accelerated|native>'),
+  ],
+)
+def test_bad_flags_are_refused_in_one_sentence(flag, words):
+  command = [sys.executable, '-m', 'binaries.attack_matrix', flag]
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
   assert result.returncode == 2
-  assert "Did you mean 'krum'" in result.stderr
+  assert words in result.stderr
   assert result.stderr.count('\n') == 1
 
 
@@ -40,7 +129,7 @@ def test_matrix_trains_its_cells_and_goes_on_where_it_stopped(tmp_path):
     '--attacks=none,gaussian',
     '--num_rounds=12',
   ]
-  first = subprocess.run(command, capture_output=True, text=True, check=True)
+  first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   lines = (tmp_path / 'matrix.csv').read_text(encoding='utf-8').splitlines()
   assert lines[0] == 'rule,none,gaussian'
   cells = {line.split(',')[0]: [float(cell) for cell in line.split(',')[1:]] for line in lines[1:]}
@@ -48,7 +137,7 @@ def test_matrix_trains_its_cells_and_goes_on_where_it_stopped(tmp_path):
   assert cells['mean'][1] < 0.4
   assert cells['coordinate_median'][1] > 0.6
   assert (tmp_path / 'matrix.png').stat().st_size > 5000
-  again = subprocess.run(command, capture_output=True, text=True, check=True)
+  again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   assert 'of 4:' in first.stderr
   assert 'of 4:' not in again.stderr
   assert again.stdout == first.stdout

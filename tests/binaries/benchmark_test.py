@@ -1,5 +1,7 @@
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import textwrap
@@ -66,8 +68,8 @@ def test_race_orders_works_by_the_time_they_take(process):
     repetitions=3,
   )
   assert len(slow.seconds) == len(fast.seconds) == 3
-  assert slow.median == pytest.approx(0.08, abs=0.06)
-  assert fast.median < slow.median
+  assert slow.median >= 0.08
+  assert min(fast.seconds) < slow.median
   assert (slow.first.figure, fast.first.figure) == (80.0, 5.0)
   assert process.facts == {'kind': 'sleeper'}
   assert process.start_seconds > slow.first.first_seconds
@@ -117,20 +119,17 @@ def test_processor_time_counts_children():
       sys.executable,
       '-c',
       f'import subprocess, sys; subprocess.run([sys.executable, "-c", {code!r}])',
-    ]
+    ],
+    start_new_session=True,
   )
   try:
     deadline = time.monotonic() + 60
     while processes.cpu_seconds(parent.pid) < 0.4 and time.monotonic() < deadline:
       time.sleep(0.1)
     assert processes.cpu_seconds(parent.pid) >= 0.4
-    child = pathlib.Path('/proc') / str(parent.pid) / 'task' / str(parent.pid) / 'children'
-    grandchildren = [int(pid) for pid in child.read_text().split()]
   finally:
-    parent.kill()
+    os.killpg(parent.pid, signal.SIGKILL)
     parent.wait()
-    for pid in grandchildren:
-      subprocess.run(['kill', str(pid)], check=False)
 
 
 def test_budget_ends_the_repetitions_of_a_slow_entry_only(process):
@@ -264,6 +263,51 @@ def test_krum_of_the_benchmark_is_as_strict_as_its_bound_allows():
   assert work.max_byzantine == 11
 
 
+# A benchmark of one section, whose contender has a worker and does a work without an end.
+ENDLESS = '''
+import contextlib, pathlib, subprocess, sys
+from binaries import benchmark, command_line
+from binaries.benchmarks import contender, suites, work
+
+CODE = """
+import subprocess, sys
+from binaries.benchmarks import serving
+worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+serving.serve(lambda work: lambda: 1.0, describe=lambda: {'worker': worker.pid})
+"""
+
+def endless(options):
+  with contextlib.closing(contender.Contender('a', [sys.executable, '-c', CODE])) as running:
+    running.prepare('a', work.RoundWork(implementation='ours'))
+    print(running.facts['worker'], flush=True)
+    while True:
+      running.run('a')
+
+suites.SUITES = {'runtime': {'fed_sgd': endless}}
+command_line.run(benchmark.define_flags, benchmark.prepare)
+'''
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
+def test_benchmark_that_is_terminated_leaves_no_worker():
+  process = subprocess.Popen(
+    [sys.executable, '-c', ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, text=True
+  )
+  try:
+    command = pathlib.Path('/proc', process.stdout.readline().strip(), 'cmdline')
+    assert b'time.sleep(600)' in command.read_bytes()
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+  finally:
+    process.kill()
+    process.communicate()
+  deadline = time.monotonic() + 30
+  # A process that has ended and was not yet waited for has an empty command line.
+  while command.exists() and command.read_bytes() and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert not (command.exists() and command.read_bytes())
+
+
 def test_sections_are_named_after_what_measures_them():
   runtime = suites.SUITES['runtime']
   assert {name for name, measure in runtime.items() if measure.__name__ == name} == set(runtime)
@@ -278,7 +322,12 @@ def test_sections_are_named_after_what_measures_them():
     ('--suite=everything', 'suite'),
     ('--suite=rules --sections=fed_sgd', 'fed_sgd'),
     ('--suite=rules --rules=krum,nothing', 'nothing'),
-    ('--peers_python=/no/such/python', '/no/such/python'),
+    ('--suite=rules --peers_python=/no/such/python', '/no/such/python'),
+    ('--sections=', 'sections is an empty list'),
+    ('--suite=rules --rules=', 'rules is an empty list'),
+    ('--rules=krum', "rules has no effect with suite 'runtime'"),
+    ('--peers_python=python3', "peers_python has no effect with suite 'runtime'"),
+    ('--suite=rules --torch_python=python3', "torch_python has no effect with suite 'rules'"),
   ],
 )
 def test_bad_flags_are_refused_in_one_line_before_tensorflow(flag, words):

@@ -21,7 +21,20 @@ def test_names_missing_libraries_and_their_packages():
   assert 'libcudnn.so.8 (nvidia-cudnn-cu11)' in text
   assert 'libcublas.so.11 (nvidia-cublas-cu11)' in text
   assert 'libcufft' not in text
-  assert 'requirements/gpu.txt' in text
+  assert text.splitlines()[-1].endswith('--require-hashes -r requirements/gpu.txt')
+
+
+def test_what_installs_missing_packages_is_told_after_them(monkeypatch, capsys):
+  monkeypatch.setattr(doctor, '_PACKAGES', ('numpy', 'no-such-package'))
+  assert doctor._print_packages() == ['no-such-package']
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[1] == 'no-such-package is missing'
+  assert lines[2:] == [
+    'Install them: pip install --no-deps --require-hashes -r requirements/base.txt'
+  ]
+  monkeypatch.setattr(doctor, '_PACKAGES', ('numpy',))
+  assert doctor._print_packages() == []
+  assert 'Install' not in capsys.readouterr().out
 
 
 def test_missing_driver_is_told_first():

@@ -88,6 +88,7 @@ def test_a_file_that_is_no_benchmark_of_rules_is_refused(tmp_path, content, word
 @pytest.mark.parametrize(
   ('flag', 'words'),
   [
+    ('--rules=', 'rules is an empty list'),
     ('--rules=krun', "Did you mean 'krum'"),
     ('--max_byzantine=6', 'less than half of num_clients=11'),
     ('--benchmark=nowhere.json', 'nowhere.json'),

@@ -182,7 +182,7 @@ def test_without_network_the_cure_is_named_at_once(tmp_path, monkeypatch, no_net
   for name in ('mnist', 'fashion_mnist', 'cifar10'):
     with pytest.raises(ValueError, match=f"'{name}' is not prepared .*--data_dir=.*digits"):
       load.load_dataset(name)
-  assert time.monotonic() - start < 5
+  assert time.monotonic() - start < 30
   assert not list(tmp_path.iterdir())
 
 

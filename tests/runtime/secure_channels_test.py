@@ -126,6 +126,10 @@ def test_worker_with_certificates_serves_those_of_its_authority_only(folder):
       with pytest.raises(grpc.FutureTimeoutError):
         grpc.channel_ready_future(channel).result(timeout=1.0)
       channel.close()
+      # It is the stranger that was refused: the server is there for others.
+      permitted = secure_channels.open_channel(address, tls=_files(folder, 'run'))
+      grpc.channel_ready_future(permitted).result(timeout=30.0)
+      permitted.close()
   finally:
     server.stop(None).wait()
 

@@ -12,10 +12,6 @@ from typing import Any
 
 import tensorflow as tf
 
-# Elements of a dataset are made in host memory, so whatever holds one before it is used has
-# to be there too: on a GPU the same operations would take its address for a device address.
-_HOST = '/cpu:0'
-
 
 def rewrite_reductions(graph_def: Any) -> None:
   """Replaces each ReduceDataset of a graph and its library; changes the graph in place."""
