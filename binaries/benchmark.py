@@ -63,7 +63,7 @@ def prepare() -> Callable[[], int]:
   given = [
     flag for reads in suites.READS.values() for flag in reads if values[flag].value is not None
   ]
-  checks.no_unread_options('suite', values.suite, given, suites.READS[values.suite])
+  checks.no_unread_options([f'suite {values.suite!r}'], given, suites.READS[values.suite])
   if values.rules is not None:
     checks.not_empty('rules', values.rules)
   for name in values.rules or ():

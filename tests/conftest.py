@@ -1,6 +1,5 @@
-"""Test-wide setup: quiet TensorFlow, TFF's default context, and no worker process left behind."""
+"""Test-wide setup: quiet TensorFlow, one default context of TFF, no process left behind."""
 
-import gc
 import os
 import sys
 
@@ -8,21 +7,26 @@ import pytest
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
+_contexts = []
+
 
 @pytest.fixture(autouse=True, scope='module')
 def _default_context():
-  """Gives TFF its default context back when the tests of a file have closed the default one."""
-  yield
+  """Gives each file of tests TFF's C++ worker, made safe, as the default context.
+
+  TFF's own default context waits for its worker without limit when it ends, and its worker
+  ignores the signal to end where tests run in the background.
+  """
   tff = sys.modules.get('tensorflow_federated')
   if tff is not None:
-    current = tff.framework.get_context_stack().current
-    if type(current).__name__ == 'RuntimeErrorContext':
-      tff.backends.native.set_sync_local_cpp_execution_context()
+    if not _contexts:
+      from tff_robust.runtime import native
+
+      _contexts.append(native.NativeContext())
+    tff.framework.set_default_context(_contexts[0])
 
 
 def pytest_unconfigure() -> None:
-  """Closes TFF's default context, whose worker process would outlive the tests."""
-  if 'tensorflow_federated' in sys.modules:
-    tff = sys.modules['tensorflow_federated']
-    tff.test.set_no_default_context()
-    gc.collect()
+  """Ends the worker, if one was started."""
+  for context in _contexts:
+    context.close()

@@ -51,6 +51,13 @@ def test_selected_share_counts_byzantine_clients_among_those_selected():
   assert cells['score_gap'] == 0.5
 
 
+def test_rules_that_select_without_ranking_have_no_gap():
+  found = metrics(selected=np.array([True, True, True, False]))
+  cells = history.round_cells(found, COHORT, attack_is_on=True)
+  assert cells['selected_client_ids'] == '2;3;5'
+  assert 'score_gap' not in cells
+
+
 def test_filtered_messages_are_counted_where_a_filter_is():
   cells = history.round_cells(metrics(num_filtered=np.int32(3)), COHORT, attack_is_on=True)
   assert cells['num_filtered'] == 3

@@ -27,8 +27,8 @@ class RuleOutput(NamedTuple):
       `num_nonfinite` (int32 [], rows that held a NaN or an infinity) and
       `round_rejected` (bool [], True when no answer is defined, in which case the
       aggregate is all zeros and the model stays where it is). Rules that select
-      rows also report `selected` (bool [n], in the row order of the input) and
-      `score_gap` (float64 [], the lowest score among the rows left out minus the
+      rows also report `selected` (bool [n], in the row order of the input) and, where they
+      rank rows, `score_gap` (float64 [], the lowest score among the rows left out minus the
       highest among those selected; the other way round for `zeno`, whose best scores are
       the highest).
   """

@@ -114,7 +114,8 @@ def round_cells(
     selected = np.asarray(rule['client_ids'])[np.asarray(rule['selected'])]
     byzantine = cohort.client_ids[cohort.is_byzantine]
     cells['selected_client_ids'] = ';'.join(str(client_id) for client_id in selected)
-    cells['score_gap'] = float(rule['score_gap'])
+    if 'score_gap' in rule:  # Rules that search subsets or filter rank nobody.
+      cells['score_gap'] = float(rule['score_gap'])
     if selected.size:
       cells['selected_byzantine_share'] = float(np.isin(selected, byzantine).mean()) * active
   return cells

@@ -124,6 +124,7 @@ class AcceleratedExecutorFactory(tff.framework.ExecutorFactory):
       default_num_clients: Number of clients where the arguments do not tell.
     """
     self._device = device
+    self._client_threads = client_threads
     self._default_num_clients = default_num_clients
     self._pool = None
     if client_threads > 1:
@@ -137,6 +138,7 @@ class AcceleratedExecutorFactory(tff.framework.ExecutorFactory):
       num_clients=cardinalities.get(tff.CLIENTS, self._default_num_clients),
       pool=self._pool,
       device=self._device,
+      client_threads=self._client_threads,
       intrinsics=federated_intrinsics.INTRINSICS,
     )
     self._running.add(call)

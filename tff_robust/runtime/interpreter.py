@@ -16,6 +16,7 @@ from tff_robust.runtime import (
   local_function,
   marshalling,
   tff_internals,
+  whole_graph,
 )
 
 
@@ -37,9 +38,15 @@ class Program:
     # Blocks live as long as this program, so that their identity is a key.
     self._functions: dict[int, local_function.LocalFunction | None] = {}
     self._last_uses: dict[int, Mapping[int, list[str]]] = {}
+    self._graphs = whole_graph.WholeGraphs(comp.type_signature)
 
   def bind(self, call: invocation.Invocation) -> Callable[[Any], Any]:
     """Returns the computation as a callable of its argument, for one invocation."""
+    if not call.may_be_one_graph:
+      return self._interpret(call)
+    return lambda argument: self._graphs.run(call, self._interpret, argument)
+
+  def _interpret(self, call: invocation.Invocation) -> Callable[[Any], Any]:
     return _Interpreter(call, self).evaluate(self._block, {})
 
   def local_function(self, block: Any) -> local_function.LocalFunction | None:

@@ -14,10 +14,15 @@ class Invocation:
   """One call of a computation with a number of clients.
 
   Attributes:
+    may_be_one_graph: Whether all of it happens in this process, see `whole_graph`.
     num_clients: Clients of this call.
+    device: The TensorFlow device for what names none itself, or None.
+    client_threads: Clients that run at the same time.
     cancellation: Ends the TensorFlow functions of this call.
     intrinsics: What runs each federated intrinsic, by its name.
   """
+
+  may_be_one_graph = True
 
   def __init__(
     self,
@@ -25,6 +30,7 @@ class Invocation:
     num_clients: int,
     pool: concurrent.futures.Executor | None,
     device: str | None,
+    client_threads: int = 1,
     intrinsics: Mapping[str, Any],
   ) -> None:
     """Creates the state of a call.
@@ -34,12 +40,14 @@ class Invocation:
       pool: Threads that clients run in; None runs them one after another.
       device: The TensorFlow device for what names none itself; None leaves the choice to
         TensorFlow.
+      client_threads: Threads of the pool.
       intrinsics: What runs each federated intrinsic, by its name.
     """
     self.num_clients = num_clients
     self.intrinsics = intrinsics
+    self.client_threads = client_threads
     self._pool = pool
-    self._device = device
+    self.device = device
     self.cancellation = tensorflow_internals.Cancellation()
 
   def interrupt(self) -> None:
@@ -54,7 +62,7 @@ class Invocation:
     """
     if self.cancellation.is_cancelled:
       raise errors.CallInterruptedError('The computation was interrupted.')
-    with tf.device(self._device) if self._device else contextlib.nullcontext():
+    with tf.device(self.device) if self.device else contextlib.nullcontext():
       return function(argument)
 
   def run_all(self, function: Callable[[Any], Any], arguments: list[Any]) -> list[Any]:

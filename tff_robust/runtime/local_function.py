@@ -122,7 +122,14 @@ class LocalFunction:
         function = self._evaluate(self._block, {})
         return flat_values.flatten(function(unflatten(tensors) if unflatten else None), [])
 
-      concrete = tf.function(call, autograph=False, input_signature=specs).get_concrete_function()
+      function = tf.function(
+        call,
+        autograph=False,
+        input_signature=specs,
+        # In a larger graph it stays what it is alone; see `whole_graph`.
+        experimental_attributes={'_noinline': True},
+      )
+      concrete = function.get_concrete_function()
       names = dict.fromkeys(leaf.name for leaf in self._leaves.values())
       self.name = ', '.join(names) or 'computation'
       self._traced = tensorflow_internals.FlatFunction(concrete)

@@ -91,6 +91,8 @@ def deal(workers: Sequence[remote_worker.RemoteWorker], num_clients: int) -> lis
 class RemoteInvocation(invocation.Invocation):
   """One call of a computation whose clients are on workers."""
 
+  may_be_one_graph = False
+
   def __init__(
     self,
     *,

@@ -69,6 +69,8 @@ class FlatFunction:
     """
     if not self._num_outputs:
       return []
+    if not tf.executing_eagerly():
+      return list(self._concrete(*tensors))
     manager = cancellation.begin()
     try:
       return execute.execute_with_cancellation(

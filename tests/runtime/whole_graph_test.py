@@ -1,0 +1,180 @@
+"""A computation that has become one graph is the computation that it was."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from computations import learning_process
+from tff_robust import config
+from tff_robust.runtime import accelerated, errors, tensorflow_internals, whole_graph
+from tff_robust.testing import toy_problems
+
+INTS = tff.FederatedType(np.int32, tff.CLIENTS)
+
+
+@pytest.fixture
+def context(monkeypatch):
+  """A context in which a second call of anything is a graph."""
+  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 1)
+  monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
+  with accelerated.accelerated_context(client_threads=2) as installed:
+    yield installed
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """Grows by one with every call of TensorFlow from Python."""
+  made = []
+  original = tensorflow_internals.FlatFunction.__call__
+
+  def call(function, tensors, cancellation):
+    if tf.executing_eagerly():
+      made.append(function)
+    return original(function, tensors, cancellation)
+
+  monkeypatch.setattr(tensorflow_internals.FlatFunction, '__call__', call)
+  return made
+
+
+@tff.tensorflow.computation(np.int32)
+def count_up(x):
+  counter = tf.Variable(0)
+
+  @tf.function
+  def add():
+    tf.debugging.assert_less(x, 100, message='one hundred is too much')
+    return counter.assign_add(x)
+
+  return add()
+
+
+add_all = tff.federated_computation(
+  lambda x: tff.federated_sum(tff.federated_map(count_up, x)), INTS
+)
+
+
+def test_a_repeated_computation_becomes_one_call_with_fresh_variables(context, calls):
+  assert add_all([1, 2, 3]) == 6
+  assert len(calls) > 3
+  for values in ([1, 2, 3], [4, 5, 6], [4, 5, 6]):
+    calls.clear()
+    assert add_all(values) == sum(values)
+    assert len(calls) == 1
+
+
+def test_cohorts_of_other_sizes_have_graphs_of_their_own_up_to_a_few(context, calls):
+  for size in (2, 3, 4, 5, 6):
+    add_all(list(range(size)))
+    calls.clear()
+    assert add_all(list(range(size))) == sum(range(size))
+    assert (len(calls) == 1) == (size < 6)
+
+
+def test_slow_clients_and_single_ones_stay_interpreted(context, calls, monkeypatch):
+  for _ in range(3):
+    calls.clear()
+    assert add_all([7]) == 7
+    assert len(calls) > 1
+  monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 0.0)
+  for _ in range(3):
+    calls.clear()
+    assert add_all([1, 2, 3, 4]) == 10
+    assert len(calls) > 1
+
+
+def test_error_names_the_client_and_the_next_call_works(context):
+  for _ in range(2):
+    assert add_all([1, 2, 3]) == 6
+  with pytest.raises(errors.ComputationError, match=r'client 1 of 3: .*one hundred is too much'):
+    add_all([1, 100, 3])
+  assert add_all([1, 2, 3]) == 6
+
+
+def test_interrupt_ends_a_graph(context):
+  @tff.tensorflow.computation(np.int32)
+  def spin(rounds):
+    _, total = tf.while_loop(
+      lambda i, _: i < rounds, lambda i, x: (i + 1, tf.sin(x) + 1), (0, tf.zeros([100]))
+    )
+    return total[0]
+
+  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
+  for _ in range(2):
+    assert computation([0, 0]) == [0.0, 0.0]
+  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  begin = time.monotonic()
+  with pytest.raises(KeyboardInterrupt):
+    computation([500_000_000, 500_000_000])
+  assert time.monotonic() - begin < 30.0
+  assert computation([0, 0]) == [0.0, 0.0]
+
+
+def test_selected_slices_are_the_same_in_a_graph(context):
+  keys = tff.FederatedType(tff.TensorType(np.int32, [2]), tff.CLIENTS)
+  largest = tff.FederatedType(np.int32, tff.SERVER)
+  table = tff.FederatedType(tff.TensorType(np.float32, [3]), tff.SERVER)
+  pick = tff.tensorflow.computation(
+    lambda values, key: tf.gather(values, key), table.member, np.int32
+  )
+
+  @tff.federated_computation(keys, largest, table)
+  def select(keys, largest, table):
+    return tff.federated_select(keys, largest, table, pick)
+
+  for _ in range(3):
+    chosen = select([np.int32([0, 2]), np.int32([1, 1])], 3, np.float32([5, 6, 7]))
+    assert [list(sequence) for sequence in chosen] == [[5.0, 7.0], [6.0, 6.0]]
+
+
+def test_what_cannot_be_traced_stays_interpreted(context, calls, monkeypatch):
+  def refuse(value, tensors):
+    raise TypeError('a value is needed')
+
+  monkeypatch.setattr(whole_graph, '_flatten', refuse)
+  for _ in range(3):
+    calls.clear()
+    assert add_all([1, 2, 3]) == 6
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize('algorithm', ['fed_sgd', 'fed_avg'])
+def test_training_under_attack_is_the_same_to_the_last_bit(context, monkeypatch, algorithm):
+  experiment = config.ExperimentConfig(
+    seed=3,
+    data=config.DataConfig(num_clients=7),
+    training=config.TrainingConfig(
+      num_rounds=1, algorithm=algorithm, clients_per_round=7, batch_size=4
+    ),
+    aggregation=config.AggregationConfig(
+      aggregator='multi_krum', options={'max_byzantine': 2, 'num_selected': 3}
+    ),
+    attack=config.AttackConfig(
+      attack='inner_product_manipulation', options={'attack_epsilon': 0.5}, num_byzantine=2
+    ),
+    privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=0.5),
+  )
+  process = learning_process.build_learning_process(
+    experiment, model=toy_problems.softmax_regression()
+  )
+  problem = toy_problems.blobs(num_clients=7, examples_per_client=9)
+  cohort = toy_problems.cohort(problem, num_byzantine=2)
+
+  def train():
+    state, rounds = process.initialize(), []
+    for _ in range(4):
+      output = process.next(state, cohort)
+      state = output.state
+      rounds.append(tf.nest.map_structure(np.array, (state, output.metrics)))
+    return rounds
+
+  graphs = train()
+  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 10**9)
+  for found, expected in zip(graphs, train(), strict=True):
+    tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
