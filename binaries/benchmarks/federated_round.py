@@ -10,9 +10,10 @@ import tensorflow_federated as tff
 
 from binaries.benchmarks import network
 from binaries.benchmarks import work as work_lib
-from computations import client_values, learning_process
+from computations import client_values, layered_model, learning_process
 from tff_robust import config
 from tff_robust.data import client_data
+from tff_robust.privacy import affine_layers
 from tff_robust.runtime import resident
 
 
@@ -38,14 +39,12 @@ def build(work: work_lib.RoundWork) -> Callable[[], float]:
 
 
 def _model(work: work_lib.RoundWork) -> tff.learning.models.FunctionalModel:
-  @tf.function
-  def predict_on_batch(weights: Any, x: tf.Tensor, training: bool = True) -> tf.Tensor:
-    del training
-    return network.logits(weights[0], x)
+  def predict(layers: affine_layers.Layers, weights: Any, x: tf.Tensor) -> tf.Tensor:
+    return network.logits(weights, x, conv2d=layers.conv2d, dense=layers.dense)
 
-  return tff.learning.models.FunctionalModel(
-    initial_weights=(network.initial_weights(work), ()),
-    predict_on_batch_fn=predict_on_batch,
+  return layered_model.LayeredModel(
+    initial_weights=network.initial_weights(work),
+    predict_fn=predict,
     loss_fn=tf.function(network.mean_cross_entropy),
     input_spec=collections.OrderedDict(
       x=tf.TensorSpec([None, *work_lib.IMAGE_SHAPE], tf.uint8), y=tf.TensorSpec([None], tf.int32)

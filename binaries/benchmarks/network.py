@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,20 +44,41 @@ def initial_weights(work: work_lib.RoundWork) -> tuple[np.ndarray, ...]:
   return tuple(weights)
 
 
-def logits(weights: Sequence[Any], x: tf.Tensor) -> tf.Tensor:
-  """Returns float32 [m, classes] for images [m, 32, 32, 3] of any dtype."""
+def _conv2d(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+  return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, 1, 'SAME'), bias)
+
+
+def _dense(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+  return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
+
+
+def logits(
+  weights: Sequence[Any],
+  x: tf.Tensor,
+  *,
+  conv2d: Callable[..., tf.Tensor] = _conv2d,
+  dense: Callable[..., tf.Tensor] = _dense,
+) -> tf.Tensor:
+  """Returns float32 [m, classes] for images [m, 32, 32, 3] of any dtype.
+
+  Args:
+    weights: Kernel and bias of each layer.
+    x: The images.
+    conv2d: `(inputs, kernel, bias)` to a 'SAME' convolution.
+    dense: `(inputs, kernel, bias)` to a dense layer.
+  """
   hidden = tf.cast(x, tf.float32) * (1 / 127.5) - 1.0
   layers = list(zip(weights[::2], weights[1::2], strict=True))
   for position, (kernel, bias) in enumerate(layers[:-1]):
     if len(kernel.shape) == 4:
-      hidden = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(hidden, kernel, 1, 'SAME'), bias))
+      hidden = tf.nn.relu(conv2d(hidden, kernel, bias))
       if position < len(layers) - 2:
         hidden = tf.nn.max_pool2d(hidden, 2, 2, 'VALID')
     else:
       hidden = tf.reshape(hidden, [-1, kernel.shape[0]])
-      hidden = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden, kernel), bias))
+      hidden = tf.nn.relu(dense(hidden, kernel, bias))
   kernel, bias = layers[-1]
-  return tf.nn.bias_add(tf.matmul(tf.reshape(hidden, [-1, kernel.shape[0]]), kernel), bias)
+  return dense(tf.reshape(hidden, [-1, kernel.shape[0]]), kernel, bias)
 
 
 def mean_cross_entropy(output: tf.Tensor, label: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
