@@ -21,15 +21,14 @@ def _products_and_norms(
   Returns:
     float64 [n], float64 [n] and float64 [].
   """
-  # The root update rides along as an extra row, to be cut into the same blocks.
-  stacked = tf.concat([updates, root_update[tf.newaxis]], axis=0)
 
   def of_block(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
     return tf.stack([tf.linalg.matvec(wide, wide[-1]), tf.reduce_sum(tf.square(wide), axis=1)])
 
-  zeros = tf.zeros([2, tf.shape(stacked)[0]], tf.float64)
-  products, squares = tf.unstack(column_blocks.total(of_block, stacked, initial=zeros))
+  zeros = tf.zeros([2, tf.shape(updates)[0] + 1], tf.float64)
+  sums = column_blocks.total(of_block, updates, initial=zeros, beside=root_update)
+  products, squares = tf.unstack(sums)
   norms = tf.sqrt(squares)
   return products[:-1], norms[:-1], norms[-1]
 
