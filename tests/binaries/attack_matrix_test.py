@@ -28,7 +28,13 @@ def write_summary(folder, **values):
 def begin(folder, rule, attack, status=None):
   """Leaves the folder of a cell as a run leaves it: killed, or ended with a status."""
   configured, options = cells_of(folder)[rule, attack]
-  run_folder.create(options.output_dir, configured, running=options.shared(), runtime='here')
+  run_folder.create(
+    options.output_dir,
+    configured,
+    running=options.shared(),
+    runtime='here',
+    options=options.to_json(),
+  )
   if status is not None:
     write_summary(options.output_dir, status=status, final_accuracy=0.25)
 
