@@ -1,7 +1,8 @@
-"""The decisions of one run as frozen plain values, checked against each other.
+"""The decisions of one run as frozen plain values.
 
-Free of TensorFlow. A configuration is checked when it is made; what depends on the
-data (sizes of clients, server epochs in rounds) is checked by the program.
+Free of TensorFlow. A section is checked when it is made, and an experiment holds its sections
+against each other (`config_agreement`); what depends on the data (sizes of clients, server
+epochs in rounds) is checked by the program.
 """
 
 import dataclasses
@@ -9,8 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tff_robust import attack_config, checks, registry
-from tff_robust.aggregators import subset_limit
+from tff_robust import attack_config, checks, config_agreement, registry
 from tff_robust.attack_config import AttackConfig as AttackConfig
 from tff_robust.privacy import mechanisms
 
@@ -266,129 +266,8 @@ class ExperimentConfig:
 
   def __post_init__(self) -> None:
     checks.at_least('seed', self.seed, 0)
-    cohort, population = self.training.clients_per_round, self.data.num_clients
-    if cohort > population:
-      raise ValueError(
-        f'clients_per_round={cohort} exceeds num_clients={population}; lower it or raise'
-        ' num_clients.'
-      )
-    limit, unit = (
-      (cohort, 'clients_per_round')
-      if self.attack.placement == 'cohort'
-      else (population, 'num_clients')
-    )
-    if self.attack.num_byzantine > limit:
-      raise ValueError(
-        f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
-      )
-    self._check_demands_on_clients()
-    self._complete_root()
-    options = self.aggregation.options
-    rows = self.aggregation.rows_before_rule(cohort)
-    counted = 'clients_per_round' if rows == cohort else 'rows after pre-aggregation'
-    checks.enough_clients(
-      self.aggregation.aggregator,
-      rows,
-      _integer(options, 'max_byzantine'),
-      registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
-      counted=counted,
-    )
-    if registry.AGGREGATORS[self.aggregation.aggregator].searches_subsets:
-      subset_limit.check(
-        self.aggregation.aggregator,
-        num_clients=rows,
-        max_byzantine=_integer(options, 'max_byzantine'),
-      )
-    if 'num_selected' in options:
-      allowed = rows - _integer(options, 'max_byzantine')
-      if _integer(options, 'num_selected') > allowed:
-        raise ValueError(
-          f'num_selected={options["num_selected"]} must be at most {counted} -'
-          f' max_byzantine = {allowed}.'
-        )
-    if self.privacy.amplification == 'poisson' and self.training.batch_sampling != 'poisson':
-      raise ValueError(
-        "privacy_amplification='poisson' needs batch_sampling='poisson', but batches are"
-        ' shuffled; change one of the two.'
-      )
-    if self.attack.cohort_risk != 'warn' and 'max_byzantine' not in options:
-      raise ValueError(
-        f'cohort_risk={self.attack.cohort_risk} has no effect with aggregator'
-        f' {self.aggregation.aggregator!r}, which is told no max_byzantine; leave it out.'
-      )
-    if self.attack.byzantine_dp_noise and not self.privacy.noise_multiplier:
-      raise ValueError(
-        'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
-        ' noise_multiplier or leave it out.'
-      )
-    self._check_noise_limits()
-
-  def _check_demands_on_clients(self) -> None:
-    """Raises where an attack or a pre-aggregator is not defined for so many clients or rows."""
-    cohort = self.training.clients_per_round
-    attack = self.attack
-    if attack.attack != NO_ATTACK:
-      checks.enough_clients(
-        attack.attack,
-        cohort,
-        _integer(attack.options, 'max_byzantine'),
-        registry.ATTACKS[attack.attack].required_clients(attack.options),
-        kind='attack',
-      )
-    options, rows = self.aggregation.options, cohort
-    for name in self.aggregation.preaggregators:
-      step = registry.PREAGGREGATORS[name]
-      checks.enough_clients(
-        name,
-        rows,
-        _integer(options, 'max_byzantine'),
-        step.required_clients(options),
-        counted='clients_per_round' if rows == cohort else 'rows after the steps before it',
-        kind='pre-aggregator',
-      )
-      rows = step.rows_after(rows, options)
-
-  def _check_noise_limits(self) -> None:
-    """Raises where messages are to be held against DP noise that they do not bear."""
-    steps = self.aggregation.preaggregators
-    for name in steps:
-      if not registry.PREAGGREGATORS[name].takes_noise_limits:
-        continue
-      if not self.privacy.noise_multiplier:
-        raise ValueError(
-          f'preaggregators={name} holds messages against their DP noise, and there is none; give'
-          ' l2_norm_clip and a noise_multiplier above 0, or leave it out.'
-        )
-      if self.training.worker_momentum:
-        raise ValueError(
-          f'worker_momentum={self.training.worker_momentum} mixes the DP noise of many rounds in a'
-          f' message, which preaggregators={name} holds against the noise of one; give up one of'
-          ' the two.'
-        )
-      if name in steps[1:]:
-        raise ValueError(
-          f'preaggregators={",".join(steps)}: {name} knows the noise of messages only as clients'
-          ' send them; name it once, and first.'
-        )
-
-  def _complete_root(self) -> None:
-    """Settles the size of the root set, and refuses attacks that cannot try such a rule."""
-    aggregator, root_size = self.aggregation.aggregator, self.data.root_size
-    if not self.aggregation.needs_root:
-      if root_size is not None:
-        rooted = [name for name, entry in registry.AGGREGATORS.items() if entry.needs_root]
-        raise ValueError(
-          f'root_size={root_size} has no effect with aggregator {aggregator!r}, which looks at no'
-          f' root set; leave it out or take one of: {", ".join(rooted)}.'
-        )
-      return
-    attack = self.attack.attack
-    if attack != NO_ATTACK and registry.ATTACKS[attack].takes_rule:
-      raise ValueError(
-        f'attack {attack!r} tries its step on the rule, but aggregator {aggregator!r} answers with'
-        ' the root set, which only the server holds; take another attack or another aggregator.'
-      )
-    if root_size is None:
+    config_agreement.check(self)
+    if self.aggregation.needs_root and self.data.root_size is None:
       completed = dataclasses.replace(self.data, root_size=DEFAULT_ROOT_SIZE)
       object.__setattr__(self, 'data', completed)
 
@@ -420,8 +299,3 @@ class ExperimentConfig:
       is_section = isinstance(section, type) and dataclasses.is_dataclass(section)
       built[name] = section(**value) if is_section and isinstance(section, type) else value
     return cls(**built)
-
-
-def _integer(options: Mapping[str, registry.OptionValue | None], name: str) -> int:
-  """Returns an option as an integer, 0 where it is not read."""
-  return int(options.get(name) or 0)
