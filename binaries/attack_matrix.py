@@ -146,7 +146,7 @@ def draw(
   axes.set_yticks(range(len(rules)), [name.replace('_', ' ') for name in rules], fontsize=9)
   axes.set_xlabel(f'attack by {num_byzantine} of {matrix_cells.NUM_CLIENTS} clients')
   axes.set_ylabel(f'rule, max_byzantine={num_byzantine}')
-  figure.colorbar(image, label='test accuracy at the end (share of examples)')
+  figure.colorbar(image, label='test accuracy at the end')
   figure.tight_layout()
   figure.savefig(path, dpi=130)
 
