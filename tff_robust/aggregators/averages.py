@@ -6,7 +6,7 @@ from tff_robust import signatures
 from tff_robust.aggregators import column_blocks
 
 # A sum leaves nothing but itself in the cache, so that blocks may be wide.
-_COLUMNS_PER_BLOCK = 4 * column_blocks.COLUMNS_PER_BLOCK
+_COLUMNS_PER_BLOCK = 2 * column_blocks.COLUMNS_PER_BLOCK
 
 
 def weighted_sum(
