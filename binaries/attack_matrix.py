@@ -15,26 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from binaries import command_line
-
-NUM_CLIENTS, NUM_BYZANTINE = 25, 5
-RULES: Mapping[str, Mapping[str, Any]] = {
-  'mean': {},
-  'krum': {'max_byzantine': NUM_BYZANTINE},
-  'multi_krum': {'max_byzantine': NUM_BYZANTINE, 'num_selected': 15},
-  'bulyan': {'max_byzantine': NUM_BYZANTINE},
-  'coordinate_median': {'max_byzantine': NUM_BYZANTINE},
-  'trimmed_mean': {'max_byzantine': NUM_BYZANTINE},
-  'geometric_median': {'max_byzantine': NUM_BYZANTINE},
-}
-ATTACKS: Mapping[str, Mapping[str, Any]] = {
-  'none': {},
-  'inner_product_manipulation': {'attack_epsilon': 0.5},
-  'sign_flip': {'attack_scale': 5.0},
-  'a_little_is_enough': {'attack_deviations': 1.5},
-  'min_max': {},
-  'gaussian': {'attack_noise_stddev': 10.0},
-}
+from binaries import command_line, matrix_cells
 
 # The runtimes that need nothing but this machine.
 RUNTIMES = ('accelerated', 'native')
@@ -45,85 +26,23 @@ def define_flags() -> None:
   from absl import flags
 
   flags.DEFINE_string('output_dir', 'runs/matrix', 'Folder of the matrix; one folder a cell.')
-  flags.DEFINE_list('rules', list(RULES), f'Rules to train with. Among: {", ".join(RULES)}.')
-  flags.DEFINE_list('attacks', list(ATTACKS), f'Attacks. Among: {", ".join(ATTACKS)}.')
+  rules, attacks = list(matrix_cells.RULES), list(matrix_cells.ATTACKS)
+  flags.DEFINE_list('rules', rules, f'Rules to train with. Among: {", ".join(rules)}.')
+  flags.DEFINE_list('attacks', attacks, f'Attacks. Among: {", ".join(attacks)}.')
+  flags.DEFINE_integer(
+    'num_byzantine',
+    5,
+    f'Byzantine clients among {matrix_cells.NUM_CLIENTS}, and the max_byzantine of rules.',
+    lower_bound=1,
+  )
+  flags.DEFINE_float(
+    'dirichlet_alpha',
+    None,
+    'Concentration of the labels of a client; left out, all have the same mixture.',
+  )
   flags.DEFINE_integer('num_rounds', 40, 'Rounds of each run.', lower_bound=1)
   flags.DEFINE_integer('seed', 1, 'Seed of each run.', lower_bound=0)
   flags.DEFINE_enum('runtime', 'accelerated', RUNTIMES, 'Where federated computations run.')
-
-
-def configuration(rule: str, attack: str, *, num_rounds: int, seed: int) -> Any:
-  """Returns the experiment of one cell."""
-  from tff_robust import config
-
-  attacked = config.AttackConfig()
-  if attack != config.NO_ATTACK:
-    attacked = config.AttackConfig(
-      attack=attack, options=ATTACKS[attack], num_byzantine=NUM_BYZANTINE
-    )
-  return config.ExperimentConfig(
-    seed=seed,
-    data=config.DataConfig(dataset='digits', num_clients=NUM_CLIENTS),
-    training=config.TrainingConfig(
-      model='logistic',
-      clients_per_round=NUM_CLIENTS,
-      num_rounds=num_rounds,
-      batch_size=10,
-      client_learning_rate=0.05,
-    ),
-    aggregation=config.AggregationConfig(aggregator=rule, options=RULES[rule]),
-    attack=attacked,
-  )
-
-
-def build_cells(
-  folder: pathlib.Path,
-  rules: Sequence[str],
-  attacks: Sequence[str],
-  *,
-  num_rounds: int,
-  seed: int,
-  runtime: str,
-) -> dict[tuple[str, str], tuple[Any, Any]]:
-  """Returns the experiment and the run options of each cell; one that has begun is resumed.
-
-  Args:
-    folder: Folder of the matrix.
-    rules: Names of rules.
-    attacks: Names of attacks.
-    num_rounds: Rounds of each run.
-    seed: Seed of each run.
-    runtime: One of `RUNTIMES`.
-
-  Raises:
-    ValueError: If a folder of a cell holds something else than a run of this cell.
-  """
-  from binaries import run_flags
-  from tff_robust.program import run_folder
-
-  cells = {}
-  for rule in rules:
-    for attack in attacks:
-      own = folder / f'{rule}-{attack}'
-      begun = (own / run_folder.CONFIG_FILE).exists()
-      configured = configuration(rule, attack, num_rounds=num_rounds, seed=seed)
-      options = run_flags.RunOptions(
-        output_dir=own,
-        resume=begun,
-        runtime=runtime,
-        evaluate_every=num_rounds,
-        progress=False,
-      )
-      if not begun:
-        run_folder.check_unused(own)
-      elif run_folder.load(own) != (configured, options.shared()):
-        raise ValueError(
-          f'output_dir={folder} holds cells of another seed, num_rounds or runtime than'
-          f' seed={seed}, num_rounds={num_rounds} and runtime={runtime!r}; give another'
-          ' --output_dir.'
-        )
-      cells[rule, attack] = configured, options
-  return cells
 
 
 def prepare() -> Callable[[], int]:
@@ -133,20 +52,18 @@ def prepare() -> Callable[[], int]:
   from tff_robust import checks
 
   values = flags.FLAGS
-  for flag, known in (('rules', RULES), ('attacks', ATTACKS)):
+  for flag, known in (('rules', matrix_cells.RULES), ('attacks', matrix_cells.ATTACKS)):
     checks.not_empty(flag, values[flag].value)
     for name in values[flag].value:
       checks.known_name(flag, name, known)
   folder = pathlib.Path(values.output_dir)
-  cells = build_cells(
-    folder,
-    values.rules,
-    values.attacks,
-    num_rounds=values.num_rounds,
-    seed=values.seed,
-    runtime=values.runtime,
+  setting = matrix_cells.Setting(
+    **{name: values[name].value for name in matrix_cells.Setting._fields}
   )
-  return lambda: run(folder, cells, values.rules, values.attacks)
+  cells = matrix_cells.build_cells(folder, values.rules, values.attacks, setting)
+  return lambda: run(
+    folder, cells, values.rules, values.attacks, num_byzantine=setting.num_byzantine
+  )
 
 
 def has_ended(summary_file: pathlib.Path) -> bool:
@@ -162,6 +79,8 @@ def run(
   cells: Mapping[tuple[str, str], tuple[Any, Any]],
   rules: Sequence[str],
   attacks: Sequence[str],
+  *,
+  num_byzantine: int,
 ) -> int:
   """Runs what is missing, then writes `matrix.csv` and `matrix.png` and prints the table.
 
@@ -185,7 +104,7 @@ def run(
   lines = [','.join(['rule', *attacks])]
   lines += [','.join([rule, *map(str, row)]) for rule, row in zip(rules, rows, strict=True)]
   (folder / 'matrix.csv').write_text('\n'.join(lines) + '\n', encoding='utf-8')
-  draw(folder / 'matrix.png', rules, attacks, rows)
+  draw(folder / 'matrix.png', rules, attacks, rows, num_byzantine=num_byzantine)
   print(table(rules, attacks, rows))
   print(f'\nPicture: {folder / "matrix.png"}')
   return 0
@@ -204,6 +123,8 @@ def draw(
   rules: Sequence[str],
   attacks: Sequence[str],
   rows: Sequence[Sequence[float]],
+  *,
+  num_byzantine: int,
 ) -> None:
   """Draws final test accuracies, light for chance and dark for 1, with the number in each cell."""
   from matplotlib import figure as figures
@@ -223,8 +144,8 @@ def draw(
       )
   axes.set_xticks(range(len(attacks)), [name.replace('_', '\n') for name in attacks], fontsize=8)
   axes.set_yticks(range(len(rules)), [name.replace('_', ' ') for name in rules], fontsize=9)
-  axes.set_xlabel(f'attack by {NUM_BYZANTINE} of {NUM_CLIENTS} clients')
-  axes.set_ylabel(f'rule, max_byzantine={NUM_BYZANTINE}')
+  axes.set_xlabel(f'attack by {num_byzantine} of {matrix_cells.NUM_CLIENTS} clients')
+  axes.set_ylabel(f'rule, max_byzantine={num_byzantine}')
   figure.colorbar(image, label='test accuracy at the end (share of examples)')
   figure.tight_layout()
   figure.savefig(path, dpi=130)

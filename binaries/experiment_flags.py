@@ -1,8 +1,9 @@
 """The flags of an experiment, and the way from flag values to an `ExperimentConfig`.
 
-The only place where flags of an experiment are defined. Defaults are read from the
-dataclasses of `tff_robust.config`, and each row of `registry.OPTIONS` is a flag, so a
-new option of a rule or an attack needs nothing here.
+The only place where flags of an experiment are defined: one for each row of
+`experiment_settings.SETTINGS`, whose defaults are read from the dataclasses of
+`tff_robust.config`, and one for each row of `registry.OPTIONS`, so that a new option of a rule
+or an attack needs nothing here.
 """
 
 import dataclasses
@@ -10,10 +11,11 @@ import secrets
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 
+from binaries import experiment_settings
 from tff_robust import config, registry
 from tff_robust.program import cohorts, guarantees, schedule
 
@@ -24,227 +26,6 @@ _SECTIONS: Mapping[str, Any] = {
   'attack': config.AttackConfig,
   'privacy': config.PrivacyConfig,
 }
-
-
-class Setting(NamedTuple):
-  """A flag that sets one field of one section of the configuration.
-
-  Attributes:
-    flag: Name of the flag.
-    section: Field of `ExperimentConfig`.
-    field: Field of the section.
-    help: What the flag means, for `--help`.
-    choices: The values that are allowed, where they are names.
-  """
-
-  flag: str
-  section: str
-  field: str
-  help: str
-  choices: tuple[str, ...] = ()
-
-
-SETTINGS: tuple[Setting, ...] = (
-  Setting('dataset', 'data', 'dataset', 'What to learn.', config.DATASETS),
-  Setting(
-    'data_dir', 'data', 'data_dir', 'Folder of prepared TFDS data; without it, TFDS downloads.'
-  ),
-  Setting('num_clients', 'data', 'num_clients', 'Clients in the population.'),
-  Setting('partition', 'data', 'partition', 'How clients share the examples.', config.PARTITIONS),
-  Setting(
-    'dirichlet_alpha',
-    'data',
-    'dirichlet_alpha',
-    'Concentration of the labels of a client, for --partition=dirichlet.',
-  ),
-  Setting(
-    'shards_per_client',
-    'data',
-    'shards_per_client',
-    'Label shards that a client gets, for --partition=label_shards.',
-  ),
-  Setting(
-    'validation_fraction',
-    'data',
-    'validation_fraction',
-    'Share of the training examples that the server holds out for validation.',
-  ),
-  Setting(
-    'root_size',
-    'data',
-    'root_size',
-    'Training examples that the server holds as its root set, which no privacy statement covers;'
-    f' left out, {config.DEFAULT_ROOT_SIZE}. Read by --aggregator='
-    f'{"|".join(name for name, entry in registry.AGGREGATORS.items() if entry.needs_root)}.',
-  ),
-  Setting('model', 'training', 'model', 'Which model to train.', config.MODELS),
-  Setting(
-    'algorithm',
-    'training',
-    'algorithm',
-    'A round is one minibatch gradient of each client (fed_sgd), or local epochs of SGD on'
-    ' each client (fed_avg).',
-    config.ALGORITHMS,
-  ),
-  Setting(
-    'clients_per_round', 'training', 'clients_per_round', 'Clients in the cohort of a round.'
-  ),
-  Setting('num_rounds', 'training', 'num_rounds', 'Rounds; give this or --num_server_epochs.'),
-  Setting(
-    'num_server_epochs',
-    'training',
-    'num_server_epochs',
-    'Passes over the training set, all clients together, instead of --num_rounds.',
-  ),
-  Setting(
-    'batch_size',
-    'training',
-    'batch_size',
-    'Examples in a minibatch; its expected size with --batch_sampling=poisson.',
-  ),
-  Setting(
-    'batch_sampling',
-    'training',
-    'batch_sampling',
-    'Batches cut from shuffled examples, or every example drawn by itself.',
-    config.BATCH_SAMPLINGS,
-  ),
-  Setting(
-    'local_epochs',
-    'training',
-    'local_epochs',
-    'Passes of a client over its examples in a round.',
-  ),
-  Setting(
-    'client_learning_rate',
-    'training',
-    'client_learning_rate',
-    'Learning rate of local SGD.',
-  ),
-  Setting(
-    'server_learning_rate',
-    'training',
-    'server_learning_rate',
-    'Multiplies the aggregate; for --algorithm=fed_sgd it is the learning rate.',
-  ),
-  Setting(
-    'worker_momentum',
-    'training',
-    'worker_momentum',
-    'Share of its last message in what a client sends: a running average over its rounds; 0 is'
-    ' without.',
-  ),
-  Setting(
-    'aggregator',
-    'aggregation',
-    'aggregator',
-    'Rule that combines the updates.',
-    tuple(registry.AGGREGATORS),
-  ),
-  Setting(
-    'preaggregators',
-    'aggregation',
-    'preaggregators',
-    'Transformations of the updates before the rule, in order, with commas between them.',
-    tuple(registry.PREAGGREGATORS),
-  ),
-  Setting(
-    'attack',
-    'attack',
-    'attack',
-    'What Byzantine clients send.',
-    (config.NO_ATTACK, *registry.ATTACKS),
-  ),
-  Setting('num_byzantine', 'attack', 'num_byzantine', 'Clients that are Byzantine in fact.'),
-  Setting(
-    'byzantine_placement',
-    'attack',
-    'placement',
-    'Whether --num_byzantine counts the Byzantine clients of each cohort or of the population.',
-    config.PLACEMENTS,
-  ),
-  Setting(
-    'cohort_risk',
-    'attack',
-    'cohort_risk',
-    'What to do, with --byzantine_placement=population, about cohorts with more Byzantine clients'
-    ' than --max_byzantine.',
-    config.COHORT_RISKS,
-  ),
-  Setting('attack_knowledge', 'attack', 'knowledge', 'What the adversary sees.', config.KNOWLEDGE),
-  Setting(
-    'attack_start',
-    'attack',
-    'start',
-    'First attacked round, or server epoch, counted from 0.',
-  ),
-  Setting(
-    'attack_start_unit',
-    'attack',
-    'start_unit',
-    'Unit of --attack_start and --attack_stop.',
-    config.START_UNITS,
-  ),
-  Setting(
-    'attack_stop',
-    'attack',
-    'stop',
-    'First round, or server epoch, after the attack; left out, it has no end.',
-  ),
-  Setting('attack_every', 'attack', 'every', 'Rounds from one attacked round to the next.'),
-  Setting(
-    'byzantine_dp_noise',
-    'attack',
-    'byzantine_dp_noise',
-    'Whether Byzantine clients add the DP noise of an honest message to theirs.',
-  ),
-  Setting(
-    'l2_norm_clip',
-    'privacy',
-    'l2_norm_clip',
-    'Norm to which gradients are clipped; without it, training is not private.',
-  ),
-  Setting(
-    'noise_multiplier',
-    'privacy',
-    'noise_multiplier',
-    'Standard deviation of the DP noise in units of --l2_norm_clip.',
-  ),
-  Setting(
-    'clip_unit',
-    'privacy',
-    'clip_unit',
-    'What is clipped: each gradient of an example, or the mean of the minibatch only.',
-    config.CLIP_UNITS,
-  ),
-  Setting(
-    'noise_scale',
-    'privacy',
-    'noise_scale',
-    'Where the noise enters: on the sum, which is then divided by the batch size; on the mean;'
-    ' or once for each example of an undivided sum.',
-    config.NOISE_SCALES,
-  ),
-  Setting('delta', 'privacy', 'delta', 'Delta of the (epsilon, delta) statement.'),
-  Setting(
-    'dp_noise_source',
-    'privacy',
-    'noise_source',
-    'DP noise from the seed of the run (reproducible), or from the entropy of each client.',
-    config.NOISE_SOURCES,
-  ),
-  Setting(
-    'privacy_amplification',
-    'privacy',
-    'amplification',
-    'Whether the accounting uses the sampling of the batches as it is, insists on Poisson'
-    ' sampling, or does without amplification.',
-    config.AMPLIFICATIONS,
-  ),
-  Setting(
-    'accountant', 'privacy', 'accountant', 'How privacy losses are composed.', config.ACCOUNTANTS
-  ),
-)
 
 
 def _kind(annotation: Any) -> type:
@@ -264,7 +45,7 @@ def _definer(kind: type) -> Callable[..., Any]:
   }[kind]
 
 
-def _defaults_by_algorithm(setting: Setting) -> str:
+def _defaults_by_algorithm(setting: experiment_settings.Setting) -> str:
   """Returns a phrase with the values that a field takes when it is left out, if any."""
   phrases = []
   for algorithm in config.ALGORITHMS if setting.section == 'training' else ():
@@ -293,7 +74,7 @@ def _readers(option: str) -> str:
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
   """Defines every flag of an experiment on `flag_values`."""
-  for setting in SETTINGS:
+  for setting in experiment_settings.SETTINGS:
     field = {field.name: field for field in dataclasses.fields(_SECTIONS[setting.section])}[
       setting.field
     ]
@@ -315,7 +96,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def names() -> tuple[str, ...]:
   """Returns the name of every flag of an experiment."""
-  return (*(setting.flag for setting in SETTINGS), *registry.OPTIONS, 'seed')
+  return (*(setting.flag for setting in experiment_settings.SETTINGS), *registry.OPTIONS, 'seed')
 
 
 def _sections_of_option(option: str, chosen: Mapping[str, Sequence[str]]) -> list[str]:
@@ -348,7 +129,7 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> config.Exp
     ValueError: When a value is not allowed, or has no effect beside the others.
   """
   sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-  for setting in SETTINGS:
+  for setting in experiment_settings.SETTINGS:
     sections[setting.section][setting.field] = flag_values[setting.flag].value
   chosen = {
     'aggregation': [
@@ -375,7 +156,7 @@ def _value_in(flag: str, experiment: config.ExperimentConfig) -> Any:
   """Returns the value that a flag has in a configuration; None when it plays no part."""
   if flag == 'seed':
     return experiment.seed
-  for setting in SETTINGS:
+  for setting in experiment_settings.SETTINGS:
     if setting.flag == flag:
       return getattr(getattr(experiment, setting.section), setting.field)
   return {**experiment.aggregation.options, **experiment.attack.options}.get(flag)

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tff_robust import deviations, registry
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.attacks import attack as attack_lib
+from tff_robust.catalogue import aggregators, attacks, preaggregators
 from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import message_noise, noise_limits
 
@@ -147,3 +148,9 @@ def test_every_option_is_read_by_somebody():
   tables = (registry.AGGREGATORS, registry.PREAGGREGATORS, registry.ATTACKS)
   entries = [entry for table in tables for entry in table.values()]
   assert set(registry.OPTIONS) == {option for entry in entries for option in entry.reads}
+
+
+def test_the_registry_hands_out_the_tables_themselves():
+  assert registry.AGGREGATORS is aggregators.AGGREGATORS
+  assert registry.PREAGGREGATORS is preaggregators.PREAGGREGATORS
+  assert registry.ATTACKS is attacks.ATTACKS

@@ -1,256 +1,37 @@
-"""The decisions of one run as frozen plain values, checked against each other.
+"""The decisions of one run as frozen plain values.
 
-Free of TensorFlow. A configuration is checked when it is made; what depends on the
+Free of TensorFlow. A section (`config_sections`, `attack_config`) is checked when it is made, and
+an experiment holds its sections against each other (`config_agreement`); what depends on the
 data (sizes of clients, server epochs in rounds) is checked by the program.
 """
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from typing import Any
 
-from tff_robust import attack_config, checks, registry
-from tff_robust.aggregators import subset_limit
+from tff_robust import attack_config, checks, config_agreement, config_sections
 from tff_robust.attack_config import AttackConfig as AttackConfig
-from tff_robust.privacy import mechanisms
+from tff_robust.config_sections import AggregationConfig as AggregationConfig
+from tff_robust.config_sections import DataConfig as DataConfig
+from tff_robust.config_sections import PrivacyConfig as PrivacyConfig
+from tff_robust.config_sections import TrainingConfig as TrainingConfig
 
-DATASETS = ('digits', 'mnist', 'fashion_mnist', 'cifar10')
-MODELS = ('logistic', 'mlp', 'small', 'literal', 'xie')
-PARTITIONS = ('iid', 'dirichlet', 'label_shards')
-ALGORITHMS = ('fed_sgd', 'fed_avg')
-BATCH_SAMPLINGS = ('shuffle', 'poisson')
+DATASETS = config_sections.DATASETS
+MODELS = config_sections.MODELS
+PARTITIONS = config_sections.PARTITIONS
+ALGORITHMS = config_sections.ALGORITHMS
+BATCH_SAMPLINGS = config_sections.BATCH_SAMPLINGS
 NO_ATTACK = attack_config.NO_ATTACK
 PLACEMENTS = attack_config.PLACEMENTS
 COHORT_RISKS = attack_config.COHORT_RISKS
 START_UNITS = attack_config.START_UNITS
 KNOWLEDGE = attack_config.KNOWLEDGE
-CLIP_UNITS = mechanisms.CLIP_UNITS
-NOISE_SCALES = mechanisms.NOISE_SCALES
-NOISE_SOURCES = ('seeded', 'entropy')
-AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
-ACCOUNTANTS = ('pld', 'rdp', 'rdp_classic')
-DEFAULT_ROOT_SIZE = 100
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-  """What the clients hold.
-
-  Attributes:
-    dataset: One of `DATASETS`.
-    data_dir: Prepared TFDS folder, or None to let TFDS download.
-    num_clients: Clients in the population.
-    partition: One of `PARTITIONS`.
-    dirichlet_alpha: Concentration, for `partition='dirichlet'` only.
-    shards_per_client: Label shards a client gets, for `partition='label_shards'` only.
-    validation_fraction: Share of the training examples that the server holds out.
-    root_size: Training examples that the server holds as its root set, for rules that look at
-      one only: `DEFAULT_ROOT_SIZE` if an experiment with such a rule leaves it out. They are
-      nobody else's, and no privacy statement covers them.
-  """
-
-  dataset: str = 'digits'
-  data_dir: str | None = None
-  num_clients: int = 25
-  partition: str = 'iid'
-  dirichlet_alpha: float | None = None
-  shards_per_client: int | None = None
-  validation_fraction: float = 0.1
-  root_size: int | None = None
-
-  def __post_init__(self) -> None:
-    checks.known_name('dataset', self.dataset, DATASETS)
-    checks.known_name('partition', self.partition, PARTITIONS)
-    checks.at_least('num_clients', self.num_clients, 1)
-    checks.in_open_unit_interval('validation_fraction', self.validation_fraction)
-    checks.only_with(
-      'dirichlet_alpha', self.dirichlet_alpha, self.partition, 'dirichlet', 'partition'
-    )
-    checks.only_with(
-      'shards_per_client', self.shards_per_client, self.partition, 'label_shards', 'partition'
-    )
-    if self.dirichlet_alpha is not None:
-      checks.positive('dirichlet_alpha', self.dirichlet_alpha)
-    if self.shards_per_client is not None:
-      checks.at_least('shards_per_client', self.shards_per_client, 1)
-    if self.root_size is not None:
-      checks.at_least('root_size', self.root_size, 1)
-    if self.dataset == 'digits' and self.data_dir is not None:
-      raise ValueError(
-        f"data_dir={self.data_dir!r} has no effect with dataset 'digits', which is embedded;"
-        ' leave it out.'
-      )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-  """How the model is trained.
-
-  Attributes:
-    model: One of `MODELS`.
-    algorithm: 'fed_sgd' (a round is one minibatch gradient of each client) or 'fed_avg'
-      (a round is `local_epochs` of local SGD on each client).
-    clients_per_round: Size of a round's cohort.
-    num_rounds: Rounds, or None when `num_server_epochs` is given.
-    num_server_epochs: Length in passes over the training set, or None.
-    batch_size: Examples a minibatch; the expected size when it is a Poisson sample.
-    batch_sampling: One of `BATCH_SAMPLINGS`.
-    local_epochs: Passes of a client over its examples in one round ('fed_avg' only).
-    client_learning_rate: Of local SGD ('fed_avg' only).
-    server_learning_rate: Multiplies the aggregate; for 'fed_sgd' it is the learning rate.
-    worker_momentum: beta of the running average that every client sends of its messages, at
-      least 0 and below 1; 0 sends the messages themselves.
-  """
-
-  model: str = 'small'
-  algorithm: str = 'fed_avg'
-  clients_per_round: int = 25
-  num_rounds: int | None = None
-  num_server_epochs: float | None = None
-  batch_size: int = 10
-  batch_sampling: str = 'shuffle'
-  local_epochs: int | None = None
-  client_learning_rate: float | None = None
-  server_learning_rate: float | None = None
-  worker_momentum: float = 0.0
-
-  def __post_init__(self) -> None:
-    if self.model.endswith('_bn'):
-      raise ValueError(
-        f'model={self.model!r} is refused: batch normalisation couples the examples of a batch,'
-        ' so per-example gradients and the privacy proof do not exist; take'
-        f' model={self.model.removesuffix("_bn")!r}.'
-      )
-    checks.known_name('model', self.model, MODELS)
-    checks.known_name('algorithm', self.algorithm, ALGORITHMS)
-    checks.known_name('batch_sampling', self.batch_sampling, BATCH_SAMPLINGS)
-    checks.at_least('clients_per_round', self.clients_per_round, 1)
-    checks.at_least('batch_size', self.batch_size, 1)
-    checks.in_half_open_unit_interval('worker_momentum', self.worker_momentum)
-    if (self.num_rounds is None) == (self.num_server_epochs is None):
-      raise ValueError(
-        f'num_rounds={self.num_rounds} and num_server_epochs={self.num_server_epochs}:'
-        ' give exactly one of the two.'
-      )
-    if self.num_rounds is not None:
-      checks.at_least('num_rounds', self.num_rounds, 1)
-    if self.num_server_epochs is not None:
-      checks.positive('num_server_epochs', self.num_server_epochs)
-    defaults: dict[str, float] = {'server_learning_rate': 0.05}
-    if self.algorithm == 'fed_avg':
-      defaults = {'local_epochs': 1, 'client_learning_rate': 0.05, 'server_learning_rate': 1.0}
-    for name in ('local_epochs', 'client_learning_rate', 'server_learning_rate'):
-      value = getattr(self, name)
-      if value is None and name in defaults:
-        object.__setattr__(self, name, defaults[name])
-      elif value is not None and name not in defaults:
-        raise ValueError(
-          f'{name}={value} has no effect with algorithm {self.algorithm!r}; leave it out or take'
-          " algorithm='fed_avg'."
-        )
-      elif value is not None:
-        checks.positive(name, value)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AggregationConfig:
-  """How the server combines the updates.
-
-  Attributes:
-    aggregator: A name in `registry.AGGREGATORS`.
-    preaggregators: Names in `registry.PREAGGREGATORS`, applied in this order before the rule.
-    options: Every option that rule and pre-aggregators read, completed with defaults.
-  """
-
-  aggregator: str = 'mean'
-  preaggregators: tuple[str, ...] = ()
-  options: Mapping[str, registry.OptionValue | None] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self) -> None:
-    object.__setattr__(self, 'preaggregators', tuple(self.preaggregators))
-    for name in self.preaggregators:
-      checks.known_name('preaggregators', name, registry.PREAGGREGATORS)
-    options = registry.complete_options(
-      'aggregator',
-      registry.AGGREGATORS,
-      self.aggregator,
-      self.options,
-      preaggregators=self.preaggregators,
-    )
-    object.__setattr__(self, 'options', options)
-
-  @property
-  def needs_root(self) -> bool:
-    """Whether the rule looks at a root set at the server."""
-    return registry.AGGREGATORS[self.aggregator].needs_root
-
-  @property
-  def needs_noise_limits(self) -> bool:
-    """Whether a pre-aggregator holds messages against the DP noise that they bear."""
-    return any(registry.PREAGGREGATORS[name].takes_noise_limits for name in self.preaggregators)
-
-  def rows_before_rule(self, num_clients: int) -> int:
-    """Returns how many rows the rule gets from a round of so many clients."""
-    for name in self.preaggregators:
-      num_clients = registry.PREAGGREGATORS[name].rows_after(num_clients, self.options)
-    return num_clients
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PrivacyConfig:
-  """The client-side mechanism. `l2_norm_clip=None` trains without differential privacy.
-
-  Attributes:
-    l2_norm_clip: Norm to which gradients are clipped, or None.
-    noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`.
-    clip_unit: What is clipped: each 'example' (DP-SGD), or the 'minibatch_mean' only.
-    noise_scale: Where the noise enters: 'sum_then_divide' (DP-SGD), 'on_mean' or
-      'per_example_sum'.
-    delta: The delta of the (epsilon, delta) statement.
-    noise_source: 'seeded' (reproducible, private only towards who does not know the run's
-      seed) or 'entropy' (drawn afresh on every client).
-    amplification: 'as_sampled' accounts for the sampling in use; 'poisson' insists on
-      amplification by Poisson sampling; 'none' does without any.
-    accountant: 'pld' (privacy loss distributions), 'rdp' (Renyi, the conversion of
-      dp_accounting) or 'rdp_classic' (Renyi, the conversion of Mironov 2017).
-  """
-
-  l2_norm_clip: float | None = None
-  noise_multiplier: float | None = None
-  clip_unit: str = 'example'
-  noise_scale: str = 'sum_then_divide'
-  delta: float = 1e-5
-  noise_source: str = 'seeded'
-  amplification: str = 'as_sampled'
-  accountant: str = 'pld'
-
-  @property
-  def enabled(self) -> bool:
-    """Whether gradients are clipped at all."""
-    return self.l2_norm_clip is not None
-
-  def __post_init__(self) -> None:
-    checks.known_name('clip_unit', self.clip_unit, CLIP_UNITS)
-    checks.known_name('noise_scale', self.noise_scale, NOISE_SCALES)
-    checks.known_name('dp_noise_source', self.noise_source, NOISE_SOURCES)
-    checks.known_name('privacy_amplification', self.amplification, AMPLIFICATIONS)
-    checks.known_name('accountant', self.accountant, ACCOUNTANTS)
-    checks.in_open_unit_interval('delta', self.delta)
-    if self.enabled:
-      checks.positive('l2_norm_clip', typing.cast(float, self.l2_norm_clip))
-      if self.noise_multiplier is None:
-        raise ValueError(
-          f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'
-        )
-      checks.nonnegative('noise_multiplier', self.noise_multiplier)
-    else:
-      defaults = {field.name: field.default for field in dataclasses.fields(self)}
-      for name, default in defaults.items():
-        if getattr(self, name) != default:
-          raise ValueError(
-            f'{name}={getattr(self, name)} has no effect without l2_norm_clip; give l2_norm_clip'
-            ' or leave it out.'
-          )
+CLIP_UNITS = config_sections.CLIP_UNITS
+NOISE_SCALES = config_sections.NOISE_SCALES
+NOISE_SOURCES = config_sections.NOISE_SOURCES
+AMPLIFICATIONS = config_sections.AMPLIFICATIONS
+ACCOUNTANTS = config_sections.ACCOUNTANTS
+DEFAULT_ROOT_SIZE = config_sections.DEFAULT_ROOT_SIZE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,129 +47,14 @@ class ExperimentConfig:
 
   def __post_init__(self) -> None:
     checks.at_least('seed', self.seed, 0)
-    cohort, population = self.training.clients_per_round, self.data.num_clients
-    if cohort > population:
-      raise ValueError(
-        f'clients_per_round={cohort} exceeds num_clients={population}; lower it or raise'
-        ' num_clients.'
-      )
-    limit, unit = (
-      (cohort, 'clients_per_round')
-      if self.attack.placement == 'cohort'
-      else (population, 'num_clients')
+    config_agreement.check(
+      data=self.data,
+      training=self.training,
+      aggregation=self.aggregation,
+      attack=self.attack,
+      privacy=self.privacy,
     )
-    if self.attack.num_byzantine > limit:
-      raise ValueError(
-        f'num_byzantine={self.attack.num_byzantine} exceeds {unit}={limit}; lower it.'
-      )
-    self._check_demands_on_clients()
-    self._complete_root()
-    options = self.aggregation.options
-    rows = self.aggregation.rows_before_rule(cohort)
-    counted = 'clients_per_round' if rows == cohort else 'rows after pre-aggregation'
-    checks.enough_clients(
-      self.aggregation.aggregator,
-      rows,
-      _integer(options, 'max_byzantine'),
-      registry.AGGREGATORS[self.aggregation.aggregator].required_clients(options),
-      counted=counted,
-    )
-    if registry.AGGREGATORS[self.aggregation.aggregator].searches_subsets:
-      subset_limit.check(
-        self.aggregation.aggregator,
-        num_clients=rows,
-        max_byzantine=_integer(options, 'max_byzantine'),
-      )
-    if 'num_selected' in options:
-      allowed = rows - _integer(options, 'max_byzantine')
-      if _integer(options, 'num_selected') > allowed:
-        raise ValueError(
-          f'num_selected={options["num_selected"]} must be at most {counted} -'
-          f' max_byzantine = {allowed}.'
-        )
-    if self.privacy.amplification == 'poisson' and self.training.batch_sampling != 'poisson':
-      raise ValueError(
-        "privacy_amplification='poisson' needs batch_sampling='poisson', but batches are"
-        ' shuffled; change one of the two.'
-      )
-    if self.attack.cohort_risk != 'warn' and 'max_byzantine' not in options:
-      raise ValueError(
-        f'cohort_risk={self.attack.cohort_risk} has no effect with aggregator'
-        f' {self.aggregation.aggregator!r}, which is told no max_byzantine; leave it out.'
-      )
-    if self.attack.byzantine_dp_noise and not self.privacy.noise_multiplier:
-      raise ValueError(
-        'byzantine_dp_noise=True has no effect without DP noise; give l2_norm_clip and'
-        ' noise_multiplier or leave it out.'
-      )
-    self._check_noise_limits()
-
-  def _check_demands_on_clients(self) -> None:
-    """Raises where an attack or a pre-aggregator is not defined for so many clients or rows."""
-    cohort = self.training.clients_per_round
-    attack = self.attack
-    if attack.attack != NO_ATTACK:
-      checks.enough_clients(
-        attack.attack,
-        cohort,
-        _integer(attack.options, 'max_byzantine'),
-        registry.ATTACKS[attack.attack].required_clients(attack.options),
-        kind='attack',
-      )
-    options, rows = self.aggregation.options, cohort
-    for name in self.aggregation.preaggregators:
-      step = registry.PREAGGREGATORS[name]
-      checks.enough_clients(
-        name,
-        rows,
-        _integer(options, 'max_byzantine'),
-        step.required_clients(options),
-        counted='clients_per_round' if rows == cohort else 'rows after the steps before it',
-        kind='pre-aggregator',
-      )
-      rows = step.rows_after(rows, options)
-
-  def _check_noise_limits(self) -> None:
-    """Raises where messages are to be held against DP noise that they do not bear."""
-    steps = self.aggregation.preaggregators
-    for name in steps:
-      if not registry.PREAGGREGATORS[name].takes_noise_limits:
-        continue
-      if not self.privacy.noise_multiplier:
-        raise ValueError(
-          f'preaggregators={name} holds messages against their DP noise, and there is none; give'
-          ' l2_norm_clip and a noise_multiplier above 0, or leave it out.'
-        )
-      if self.training.worker_momentum:
-        raise ValueError(
-          f'worker_momentum={self.training.worker_momentum} mixes the DP noise of many rounds in a'
-          f' message, which preaggregators={name} holds against the noise of one; give up one of'
-          ' the two.'
-        )
-      if name in steps[1:]:
-        raise ValueError(
-          f'preaggregators={",".join(steps)}: {name} knows the noise of messages only as clients'
-          ' send them; name it once, and first.'
-        )
-
-  def _complete_root(self) -> None:
-    """Settles the size of the root set, and refuses attacks that cannot try such a rule."""
-    aggregator, root_size = self.aggregation.aggregator, self.data.root_size
-    if not self.aggregation.needs_root:
-      if root_size is not None:
-        rooted = [name for name, entry in registry.AGGREGATORS.items() if entry.needs_root]
-        raise ValueError(
-          f'root_size={root_size} has no effect with aggregator {aggregator!r}, which looks at no'
-          f' root set; leave it out or take one of: {", ".join(rooted)}.'
-        )
-      return
-    attack = self.attack.attack
-    if attack != NO_ATTACK and registry.ATTACKS[attack].takes_rule:
-      raise ValueError(
-        f'attack {attack!r} tries its step on the rule, but aggregator {aggregator!r} answers with'
-        ' the root set, which only the server holds; take another attack or another aggregator.'
-      )
-    if root_size is None:
+    if self.aggregation.needs_root and self.data.root_size is None:
       completed = dataclasses.replace(self.data, root_size=DEFAULT_ROOT_SIZE)
       object.__setattr__(self, 'data', completed)
 
@@ -420,8 +86,3 @@ class ExperimentConfig:
       is_section = isinstance(section, type) and dataclasses.is_dataclass(section)
       built[name] = section(**value) if is_section and isinstance(section, type) else value
     return cls(**built)
-
-
-def _integer(options: Mapping[str, registry.OptionValue | None], name: str) -> int:
-  """Returns an option as an integer, 0 where it is not read."""
-  return int(options.get(name) or 0)

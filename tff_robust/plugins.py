@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tff_robust import checks, options, registry
+from tff_robust.catalogue import entry as entry_lib
+from tff_robust.catalogue import round_sizes
 
 Reads = Iterable[str] | Mapping[str, str]
 
@@ -46,7 +48,7 @@ def add_aggregator(
   """
   reads = _reads(reads)
   if required_clients is None:
-    required_clients = _majority if 'max_byzantine' in reads else _anybody
+    required_clients = round_sizes.majority if 'max_byzantine' in reads else round_sizes.any_number
   entry = registry.Entry(
     _target(builder),
     reads,
@@ -88,7 +90,7 @@ def add_preaggregator(
     _target(builder),
     _reads(reads),
     defaults or {},
-    required_clients or _anybody,
+    required_clients or round_sizes.any_number,
     rows_after=rows_after,
     deviations=deviations or {},
   )
@@ -140,7 +142,7 @@ def add_attack(
     _target(builder),
     _reads(reads),
     defaults or {},
-    required_clients or _anybody,
+    required_clients or round_sizes.any_number,
     knowledge=tuple(knowledge),
     takes_rule=takes_rule,
     by_data=by_data,
@@ -177,17 +179,8 @@ def load(modules: Iterable[str]) -> None:
       ) from error
 
 
-def _majority(options: Mapping[str, Any]) -> int:
-  return 2 * int(options['max_byzantine']) + 1
-
-
-def _anybody(options: Mapping[str, Any]) -> int:
-  del options
-  return 1
-
-
 def _reads(reads: Reads) -> Mapping[str, str]:
-  reads = dict(reads) if isinstance(reads, Mapping) else {option: option for option in reads}
+  reads = dict(reads) if isinstance(reads, Mapping) else entry_lib.same_names(*reads)
   for option in reads:
     checks.known_name('option', option, registry.OPTIONS)
   return reads

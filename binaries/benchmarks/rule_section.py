@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from binaries.benchmarks import contender as contender_lib
-from binaries.benchmarks import machine, peer_rules, race, rule_options, sections
+from binaries.benchmarks import contender_set, machine, peer_rules, race, rule_options, sections
 from binaries.benchmarks import work as work_lib
 from tff_robust import registry
 
@@ -23,17 +23,21 @@ _BUDGET_SECONDS = 1.5
 _STACKS = 4
 
 
-class _Contenders:
-  """The processes of a section, ended together."""
+class _Contenders(contender_set.ContenderSet):
+  """Who has rules: TensorFlow eagerly and federated, twice where memory counts, and the peers."""
 
   def __init__(self, options: sections.Options, *, with_memory: bool) -> None:
+    super().__init__()
+
     def make(name: str, runtime: str, *, shows_memory: bool = False) -> contender_lib.Contender:
-      return contender_lib.tensorflow_contender(
-        name,
-        runtime,
-        options.device,
-        shows_memory=shows_memory,
-        answer_seconds=_ANSWER_SECONDS,
+      return self.add(
+        contender_lib.tensorflow_contender(
+          name,
+          runtime,
+          options.device,
+          shows_memory=shows_memory,
+          answer_seconds=_ANSWER_SECONDS,
+        )
       )
 
     self.rules = {EAGER: make('tf.function', 'none'), FEDERATED: make('accelerated', 'accelerated')}
@@ -45,31 +49,9 @@ class _Contenders:
       }
     self.peers: contender_lib.Contender | None = None
     if options.peers_python is not None:
-      self.peers = contender_lib.peers_contender(
-        options.peers_python, answer_seconds=_ANSWER_SECONDS
+      self.peers = self.add(
+        contender_lib.peers_contender(options.peers_python, answer_seconds=_ANSWER_SECONDS)
       )
-
-  def everyone(self) -> list[contender_lib.Contender]:
-    present = [*self.rules.values(), *self.memory.values()]
-    return present if self.peers is None else [*present, self.peers]
-
-  def facts(self) -> dict[str, dict[str, Any]]:
-    return {
-      contender.name: {
-        **contender.facts,
-        'oneDNN': machine.onednn(contender.log()),
-        'start_seconds': contender.start_seconds,
-      }
-      for contender in self.everyone()
-      if contender.facts
-    }
-
-  def __enter__(self) -> '_Contenders':
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for contender in self.everyone():
-      contender.close()
 
 
 def _works(num_clients: int, dimension: int) -> Iterator[tuple[str, work_lib.RuleWork | str]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from binaries.benchmarks import contender as contender_lib
-from binaries.benchmarks import machine, race
+from binaries.benchmarks import contender_set, race
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,41 +68,20 @@ class Options:
     return max(1, min(self.repetitions, (self.repetitions + 2) // 3))
 
 
-class Contenders:
-  """The processes of a section, ended together."""
+class Contenders(contender_set.ContenderSet):
+  """One contender for each runtime, and PyTorch where there is one."""
 
   def __init__(self, options: Options) -> None:
     """Prepares processes; each starts with its first work."""
-    make = contender_lib.tensorflow_contender
-    device = options.device
-    self.stock = make('stock', 'stock', device)
-    self.native = make('native', 'native', device)
-    self.accelerated = make('accelerated', 'accelerated', device)
-    self.tensorflow = make('tf.function', 'none', device)
+    super().__init__()
+
+    def make(name: str, runtime: str) -> contender_lib.Contender:
+      return self.add(contender_lib.tensorflow_contender(name, runtime, options.device))
+
+    self.stock = make('stock', 'stock')
+    self.native = make('native', 'native')
+    self.accelerated = make('accelerated', 'accelerated')
+    self.tensorflow = make('tf.function', 'none')
     self.torch: contender_lib.Contender | None = None
     if options.torch_python is not None:
-      self.torch = contender_lib.torch_contender(options.torch_python, device)
-
-  def everyone(self) -> list[contender_lib.Contender]:
-    """Returns all of them."""
-    present = [self.stock, self.native, self.accelerated, self.tensorflow]
-    return present if self.torch is None else [*present, self.torch]
-
-  def facts(self) -> dict[str, dict[str, Any]]:
-    """Returns what those that were started say about themselves, by name."""
-    return {
-      contender.name: {
-        **contender.facts,
-        'oneDNN': machine.onednn(contender.log()),
-        'start_seconds': contender.start_seconds,
-      }
-      for contender in self.everyone()
-      if contender.facts
-    }
-
-  def __enter__(self) -> 'Contenders':
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for contender in self.everyone():
-      contender.close()
+      self.torch = self.add(contender_lib.torch_contender(options.torch_python, options.device))

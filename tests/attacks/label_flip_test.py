@@ -17,7 +17,6 @@ def test_reverses_the_classes_by_default_and_leaves_inputs_alone():
 def test_follows_any_map_of_classes():
   flipped = label_flip.label_flip(np.array([0, 1, 2, 1]), class_map=(2, 0, 2))
   np.testing.assert_array_equal(flipped, [2, 0, 2, 0])
-  assert label_flip.swapped_classes(4, source=1, target=3) == (0, 3, 2, 3)
 
 
 def test_flips_every_example_of_a_data_set_as_it_flips_a_batch():
@@ -28,9 +27,10 @@ def test_flips_every_example_of_a_data_set_as_it_flips_a_batch():
 
 def test_turns_a_perfect_model_into_a_wrong_one():
   labels = np.random.default_rng(0).integers(10, size=500).astype(np.int32)
-  flipped = label_flip.label_flip(labels, class_map=label_flip.reversed_classes(10)).numpy()
+  backwards = range(9, -1, -1)
+  flipped = label_flip.label_flip(labels, class_map=backwards).numpy()
   assert np.mean(flipped == labels) == 0.0
-  back = label_flip.label_flip(flipped, class_map=label_flip.reversed_classes(10))
+  back = label_flip.label_flip(flipped, class_map=backwards)
   np.testing.assert_array_equal(back, labels)
 
 

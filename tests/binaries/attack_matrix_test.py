@@ -6,18 +6,17 @@ import types
 
 import pytest
 
-from binaries import attack_matrix, experiment
-from tff_robust import registry
+from binaries import attack_matrix, experiment, matrix_cells
 from tff_robust.program import run_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
-SIZES = {'num_rounds': 2, 'seed': 1, 'runtime': 'accelerated'}
+SETTING = matrix_cells.Setting(
+  num_byzantine=5, dirichlet_alpha=None, num_rounds=2, seed=1, runtime='accelerated'
+)
 
 
-def cells_of(folder, **sizes):
-  return attack_matrix.build_cells(
-    folder, ['mean', 'krum'], ['none', 'sign_flip'], **{**SIZES, **sizes}
-  )
+def cells_of(folder):
+  return matrix_cells.build_cells(folder, ['mean', 'krum'], ['none', 'sign_flip'], SETTING)
 
 
 def write_summary(folder, **values):
@@ -55,7 +54,8 @@ def started(monkeypatch):
 
 
 def run(folder):
-  return attack_matrix.run(folder, cells_of(folder), ['mean', 'krum'], ['none', 'sign_flip'])
+  rules, attacks = ['mean', 'krum'], ['none', 'sign_flip']
+  return attack_matrix.run(folder, cells_of(folder), rules, attacks, num_byzantine=5)
 
 
 def test_matrix_goes_on_with_cells_that_have_not_ended(tmp_path, started):
@@ -76,32 +76,6 @@ def test_interrupt_in_a_cell_ends_the_matrix(tmp_path, started):
   assert not (tmp_path / 'matrix.csv').exists()
 
 
-@pytest.mark.parametrize('other', [{'seed': 2}, {'num_rounds': 3}, {'runtime': 'native'}])
-@pytest.mark.parametrize('status', [None, 'completed'])
-def test_cells_of_another_matrix_are_refused(tmp_path, other, status):
-  begin(tmp_path, 'krum', 'none', status)
-  assert cells_of(tmp_path)['krum', 'none'][1].resume
-  with pytest.raises(ValueError, match='cells of another seed, num_rounds or runtime') as caught:
-    cells_of(tmp_path, **other)
-  assert '\n' not in str(caught.value)
-
-
-def test_folder_of_a_cell_that_holds_no_run_is_refused(tmp_path):
-  (tmp_path / 'mean-none').mkdir()
-  (tmp_path / 'mean-none' / 'thesis.tex').touch()
-  with pytest.raises(ValueError, match='mean-none is not empty'):
-    cells_of(tmp_path)
-
-
-def test_every_cell_is_a_valid_experiment():
-  for rule in attack_matrix.RULES:
-    for attack in attack_matrix.ATTACKS:
-      cell = attack_matrix.configuration(rule, attack, num_rounds=2, seed=1)
-      assert cell.aggregation.aggregator in registry.AGGREGATORS
-      expected = 0 if attack == 'none' else attack_matrix.NUM_BYZANTINE
-      assert cell.attack.num_byzantine == expected
-
-
 def test_table_has_a_row_for_each_rule():
   text = attack_matrix.table(['mean', 'krum'], ['none', 'nan'], [[0.5, 0.1], [0.25, 1.0]])
   assert text.splitlines()[2:] == ['| mean | 0.50 | 0.10 |', '| krum | 0.25 | 1.00 |']
@@ -111,6 +85,9 @@ def test_table_has_a_row_for_each_rule():
   ('flag', 'words'),
   [
     ('--rules=krun', "Did you mean 'krum'"),
+    ('--num_byzantine=0', 'num_byzantine'),
+    ('--dirichlet_alpha=0', 'dirichlet_alpha=0.0'),
+    ('--num_byzantine=10', "'bulyan'"),
     ('--rules=', 'rules is an empty list'),
     ('--attacks=', 'attacks is an empty list'),
     ('--runtime=remote', '<accelerated|native>'),

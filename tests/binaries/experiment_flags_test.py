@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 from absl import flags
 
@@ -149,19 +147,6 @@ def test_no_flag_is_unread():
     for flag in parse('--num_rounds=1').flags_by_module_dict()['binaries.experiment_flags']
   }
   assert defined == set(experiment_flags.names())
-
-
-def test_every_field_of_the_configuration_has_one_flag():
-  settings = [(s.section, s.field) for s in experiment_flags.SETTINGS]
-  sections = {f.name: f.type for f in dataclasses.fields(config.ExperimentConfig)}
-  fields = [
-    (name, field.name)
-    for name, section in sections.items()
-    if dataclasses.is_dataclass(section)
-    for field in dataclasses.fields(section)
-    if field.name != 'options'
-  ]
-  assert sorted(settings) == sorted(fields)
 
 
 def test_defaults_are_those_of_the_configuration():

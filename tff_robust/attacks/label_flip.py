@@ -9,16 +9,6 @@ from tff_robust import checks
 from tff_robust.attacks import class_maps
 
 
-def reversed_classes(num_classes: int) -> tuple[int, ...]:
-  """Returns the map y -> num_classes - 1 - y, the usual choice for ten digits."""
-  return tuple(range(num_classes - 1, -1, -1))
-
-
-def swapped_classes(num_classes: int, *, source: int, target: int) -> tuple[int, ...]:
-  """Returns the map that calls `source` `target` and leaves all other labels alone."""
-  return tuple(target if label == source else label for label in range(num_classes))
-
-
 def label_flip(labels: Any, *, class_map: Sequence[int]) -> tf.Tensor:
   """Label flipping: example by example, class y is called class_map[y].
 
@@ -40,7 +30,7 @@ def label_flip(labels: Any, *, class_map: Sequence[int]) -> tf.Tensor:
 
 
 def build_label_flip(
-  *, num_classes: int, class_map: Sequence[int] | str | None = None
+  *, num_classes: int, class_map: Sequence[int] | str = class_maps.REVERSE
 ) -> Callable[[Any, Any], tuple[Any, tf.Tensor]]:
   """Returns the transform `(x, y) -> (x, flipped y)` of a compromised client's data.
 
@@ -55,7 +45,7 @@ def build_label_flip(
   checks.at_least('num_classes', num_classes, 2)
   if isinstance(class_map, str):
     class_map = class_maps.from_text(class_map, num_classes=num_classes)
-  chosen = reversed_classes(num_classes) if class_map is None else tuple(class_map)
+  chosen = tuple(class_map)
   if len(chosen) != num_classes or not all(0 <= label < num_classes for label in chosen):
     raise ValueError(
       f'class_map={chosen} must list {num_classes} labels between 0 and {num_classes - 1}.'

@@ -1,10 +1,8 @@
 """Min-Max: as far from the honest mean as honest rows are from each other."""
 
-from typing import Any
-
 import tensorflow as tf
 
-from tff_robust import checks, signatures
+from tff_robust import signatures
 from tff_robust.attacks import attack, perturbation
 
 NAME = 'min_max'
@@ -61,11 +59,4 @@ def build_min_max(*, direction: str = 'deviation') -> attack.Attack:
   Raises:
     ValueError: If the direction is not known.
   """
-  checks.known_name('attack_direction', direction, perturbation.DIRECTIONS)
-
-  def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:
-    del seed
-    count = attack.num_byzantine(view)
-    return state, min_max(view.messages, num_byzantine=count, direction=direction)
-
-  return attack.Attack(NAME, attack.KNOWLEDGE, attack.stateless, apply)
+  return perturbation.build_attack(NAME, min_max, direction)

@@ -1,10 +1,8 @@
 """Min-Sum: as far from all honest rows together as the most remote honest row."""
 
-from typing import Any
-
 import tensorflow as tf
 
-from tff_robust import checks, signatures
+from tff_robust import signatures
 from tff_robust.attacks import attack, perturbation
 
 NAME = 'min_sum'
@@ -50,11 +48,4 @@ def build_min_sum(*, direction: str = 'deviation') -> attack.Attack:
   Raises:
     ValueError: If the direction is not known.
   """
-  checks.known_name('attack_direction', direction, perturbation.DIRECTIONS)
-
-  def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:
-    del seed
-    count = attack.num_byzantine(view)
-    return state, min_sum(view.messages, num_byzantine=count, direction=direction)
-
-  return attack.Attack(NAME, attack.KNOWLEDGE, attack.stateless, apply)
+  return perturbation.build_attack(NAME, min_sum, direction)

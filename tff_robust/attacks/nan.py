@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import tensorflow as tf
-
 from tff_robust import signatures
-from tff_robust.attacks import attack
+from tff_robust.attacks import attack, constant_rows
 
 NAME = 'nan'
 
@@ -23,15 +21,9 @@ def nan(*, num_byzantine: Any, dimension: Any) -> signatures.Updates:
   Returns:
     float32 [b, d].
   """
-  return tf.fill(tf.stack([num_byzantine, dimension]), tf.constant(float('nan'), tf.float32))
+  return constant_rows.constant_rows(float('nan'), num_byzantine=num_byzantine, dimension=dimension)
 
 
 def build_nan() -> attack.Attack:
   """Returns the attack, which looks at nothing."""
-
-  def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:
-    del seed
-    shape = tf.shape(view.own_messages)
-    return state, nan(num_byzantine=shape[0], dimension=shape[1])
-
-  return attack.Attack(NAME, attack.KNOWLEDGE, attack.stateless, apply)
+  return constant_rows.build_attack(NAME, nan)

@@ -1,0 +1,126 @@
+"""The cells of the attack matrix: which rule meets which attack, in which setting."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+NUM_CLIENTS = 25
+RULES = (
+  'mean',
+  'krum',
+  'multi_krum',
+  'bulyan',
+  'coordinate_median',
+  'trimmed_mean',
+  'geometric_median',
+)
+ATTACKS: Mapping[str, Mapping[str, Any]] = {
+  'none': {},
+  'inner_product_manipulation': {'attack_epsilon': 0.5},
+  'sign_flip': {'attack_scale': 5.0},
+  'a_little_is_enough': {'attack_deviations': 1.5},
+  'min_max': {'attack_direction': 'unit'},
+  'gaussian': {'attack_noise_stddev': 10.0},
+}
+
+
+class Setting(NamedTuple):
+  """What all cells of a matrix share.
+
+  Attributes:
+    num_byzantine: Byzantine clients among `NUM_CLIENTS`, and what rules are told to tolerate.
+    dirichlet_alpha: Concentration of the labels of a client; None for the same mixture everywhere.
+    num_rounds: Rounds of each run.
+    seed: Seed of each run.
+    runtime: Where federated computations run.
+  """
+
+  num_byzantine: int
+  dirichlet_alpha: float | None
+  num_rounds: int
+  seed: int
+  runtime: str
+
+
+def configuration(rule: str, attack: str, setting: Setting) -> Any:
+  """Returns the experiment of one cell."""
+  from tff_robust import config
+
+  attacked = config.AttackConfig()
+  if attack != config.NO_ATTACK:
+    attacked = config.AttackConfig(
+      attack=attack, options=ATTACKS[attack], num_byzantine=setting.num_byzantine
+    )
+  return config.ExperimentConfig(
+    seed=setting.seed,
+    data=config.DataConfig(
+      dataset='digits',
+      num_clients=NUM_CLIENTS,
+      partition='iid' if setting.dirichlet_alpha is None else 'dirichlet',
+      dirichlet_alpha=setting.dirichlet_alpha,
+    ),
+    training=config.TrainingConfig(
+      model='logistic',
+      clients_per_round=NUM_CLIENTS,
+      num_rounds=setting.num_rounds,
+      batch_size=10,
+      client_learning_rate=0.05,
+    ),
+    aggregation=config.AggregationConfig(
+      aggregator=rule, options=_rule_options(rule, setting.num_byzantine)
+    ),
+    attack=attacked,
+  )
+
+
+def _rule_options(rule: str, num_byzantine: int) -> dict[str, int]:
+  if rule == 'mean':
+    return {}
+  if rule == 'multi_krum':
+    return {'max_byzantine': num_byzantine, 'num_selected': NUM_CLIENTS - 2 * num_byzantine}
+  return {'max_byzantine': num_byzantine}
+
+
+def build_cells(
+  folder: pathlib.Path, rules: Sequence[str], attacks: Sequence[str], setting: Setting
+) -> dict[tuple[str, str], tuple[Any, Any]]:
+  """Returns the experiment and the run options of each cell; one that has begun is resumed.
+
+  Args:
+    folder: Folder of the matrix.
+    rules: Names of rules.
+    attacks: Names of attacks.
+    setting: What all cells share.
+
+  Raises:
+    ValueError: If a rule is not defined for so many Byzantine clients, or a folder of a cell
+      holds something else than a run of this cell.
+  """
+  from binaries import run_flags
+  from tff_robust.program import run_folder
+
+  cells = {}
+  for rule in rules:
+    for attack in attacks:
+      own = folder / f'{rule}-{attack}'
+      begun = (own / run_folder.CONFIG_FILE).exists()
+      configured = configuration(rule, attack, setting)
+      options = run_flags.RunOptions(
+        output_dir=own,
+        resume=begun,
+        runtime=setting.runtime,
+        evaluate_every=setting.num_rounds,
+        progress=False,
+      )
+      if not begun:
+        run_folder.check_unused(own)
+      elif run_folder.load(own) != (configured, options.shared()):
+        asked = ', '.join(f'{name}={value!r}' for name, value in setting._asdict().items())
+        raise ValueError(
+          f'output_dir={folder} holds cells of another setting than {asked}; give another'
+          ' --output_dir.'
+        )
+      cells[rule, attack] = configured, options
+  return cells

@@ -1,0 +1,1 @@
+"""The rules, pre-aggregators and attacks that there are: one table each, free of TensorFlow."""
