@@ -74,7 +74,7 @@ def _build_parts(
     )
     return following, flat.unflatten(output.aggregate, trainable_type), measurements
 
-  @tff.tensorflow.computation(message_type, _WEIGHT_TYPE)
+  @tff.federated_computation(message_type, _WEIGHT_TYPE)
   def row_of(message: Any, weight: Any) -> Any:
     return collections.OrderedDict(
       update=message['message'],

@@ -132,7 +132,7 @@ def build_byzantine_client_work(
   def obey_with_noise(orders: Any, sent: Any, clean: Any) -> Any:
     return obey(orders, sent, sent.update['message'] - clean.update['message'])
 
-  @tff.tensorflow.computation(sent_type)
+  @tff.federated_computation(sent_type)
   def row_of(sent: Any) -> Any:
     return collections.OrderedDict(
       update=sent.update['message'],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tff_robust import signatures
-from tff_robust.aggregators import column_blocks
+from tff_robust.aggregators import column_blocks, demands
 
 
 def observe(
@@ -39,30 +39,20 @@ def observe(
     With `with_gram`, `gram` (float64 [n, n]): see `gram`.
   """
   honest = tf.logical_not(is_byzantine)
-  finite = tf.reduce_all(tf.math.is_finite(updates), axis=1)
-  kept = tf.cast(tf.logical_and(honest, finite), tf.float64)
-  count = tf.reduce_sum(kept)
-  # Sanitised first, because zero times infinity is not zero.
-  rows = tf.where(finite[:, tf.newaxis], updates, tf.zeros_like(updates))
-  mean = _weighted_sum(kept / tf.maximum(count, 1.0), rows)
-  mean_square = tf.reduce_sum(tf.square(mean))
-  spread = tf.reduce_sum(kept * _squared_distances_to(rows, mean))
+  count, sums, num_nonfinite = _honest_sums(updates, honest, aggregate)
+  mean_square, spread, released_square, product, error = tf.unstack(sums)
   variance = spread / (count - 1.0)
   ratio = tf.where(count > 1.0, mean_square / variance - 1.0 / tf.maximum(count, 1.0), float('nan'))
-  released = tf.cast(aggregate, tf.float64)
-  released_norm, mean_norm = tf.norm(released), tf.sqrt(mean_square)
-  error = tf.reduce_sum(tf.square(released - mean))
+  released_norm, mean_norm = tf.sqrt(released_square), tf.sqrt(mean_square)
   kappa = tf.where(error > 0.0, error / (spread / tf.maximum(count, 1.0)), 0.0)
   seen = collections.OrderedDict(
     signal_to_noise_ratio=ratio,
-    cosine_to_honest_mean=tf.math.divide_no_nan(
-      tf.reduce_sum(released * mean), released_norm * mean_norm
-    ),
+    cosine_to_honest_mean=tf.math.divide_no_nan(product, released_norm * mean_norm),
     aggregate_norm=released_norm,
     honest_mean_norm=mean_norm,
     measured_kappa=tf.where(count > 0.0, kappa, float('nan')),
     num_honest=tf.reduce_sum(tf.cast(honest, tf.int32)),
-    num_honest_nonfinite=tf.reduce_sum(tf.cast(tf.logical_and(honest, ~finite), tf.int32)),
+    num_honest_nonfinite=num_nonfinite,
     num_byzantine=tf.reduce_sum(tf.cast(is_byzantine, tf.int32)),
   )
   if with_gram:
@@ -93,17 +83,55 @@ def gram(updates: signatures.Updates) -> tf.Tensor:
   return tf.where(both, products, tf.constant(float('nan'), tf.float64))
 
 
-def _weighted_sum(weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-  """Returns float64 [d] of float64 [n] weights and float32 [n, d] rows, row by row."""
-  zero = tf.zeros([tf.shape(rows)[1]], tf.float64)
-  pairs = (weights, rows)
-  return tf.foldl(lambda total, pair: total + pair[0] * tf.cast(pair[1], tf.float64), pairs, zero)
+def _honest_sums(
+  updates: signatures.Updates, honest: tf.Tensor, aggregate: signatures.Aggregate
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """Returns how many honest messages count (float64), their `_sums`, how many do not (int32)."""
 
+  def over(kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    indices = tf.where(kept)[:, 0]
+    count = tf.cast(tf.shape(indices)[0], tf.float64)
+    sums = column_blocks.total(
+      lambda block: _sums(block, indices, count),
+      updates,
+      beside=aggregate,
+      initial=tf.zeros([5], tf.float64),
+    )
+    return count, sums
 
-def _squared_distances_to(rows: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
-  """Returns float64 [n], the squared distances of float32 [n, d] rows to a float64 [d] point."""
-  return tf.map_fn(
-    lambda row: tf.reduce_sum(tf.square(tf.cast(row, tf.float64) - point)),
-    rows,
-    fn_output_signature=tf.float64,
+  def over_finite() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    finite = demands.finite_rows(updates)
+    num_nonfinite = tf.reduce_sum(tf.cast(tf.logical_and(honest, ~finite), tf.int32))
+    return *over(tf.logical_and(honest, finite)), num_nonfinite
+
+  # No square of a float32 overflows in float64, so that the sums of finite rows are finite,
+  # and messages need not be looked at twice.
+  count, sums = over(honest)
+  return tf.cond(
+    tf.math.is_finite(sums[0] + sums[1]),
+    lambda: (count, sums, tf.constant(0)),
+    over_finite,
   )
+
+
+def _sums(block: tf.Tensor, kept: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+  """Returns what the figures of a round are made of, for some of the columns.
+
+  Args:
+    block: float32 [n + 1, width], the messages with the aggregate as last row.
+    kept: int64 [h], which messages count.
+    count: float64 [], h.
+
+  Returns:
+    float64 [5], sums over columns: the squares of the honest mean; the squared differences of
+    the honest messages from it; the squares of the aggregate; its products with the honest
+    mean; its squared differences from the honest mean.
+  """
+  # Gathered and not multiplied by zero, because zero times infinity is not zero.
+  rows = tf.cast(tf.gather(block, kept), tf.float64)
+  released = tf.cast(block[-1], tf.float64)
+  mean = tf.reduce_sum(rows, axis=0) / tf.maximum(count, 1.0)
+  halves = map(tf.nn.l2_loss, (mean, rows - mean, released, released - mean))
+  mean_square, spread, released_square, error = [2.0 * half for half in halves]
+  product = tf.reduce_sum(released * mean)
+  return tf.stack([mean_square, spread, released_square, product, error])

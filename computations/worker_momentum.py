@@ -83,7 +83,7 @@ def build_worker_momentum(
     )
     return tff.learning.templates.ClientResult(update, sent.update_weight)
 
-  @tff.tensorflow.computation(sent_type)
+  @tff.federated_computation(sent_type)
   def row_of(sent: Any) -> Any:
     return collections.OrderedDict(
       update=sent.update['message'],

@@ -22,7 +22,9 @@ def test_blocks_of_any_width_give_the_same(width, static):
     columns = column_blocks.map_columns(
       lambda block: tf.reduce_max(block, axis=0), rows, columns_per_block=8
     )
-    matrix = column_blocks.map_matrix(lambda block: 2 * block[:2], rows, columns_per_block=8)
+    matrix = column_blocks.map_matrix(
+      lambda block: 2 * block[:2], rows, num_rows=2, columns_per_block=8
+    )
     return total, columns, matrix
 
   total, columns, matrix = apply(rows)
@@ -32,7 +34,7 @@ def test_blocks_of_any_width_give_the_same(width, static):
 
 
 @pytest.mark.parametrize('width', [5, 8, 30])
-def test_a_vector_rides_along_as_the_last_row_of_each_block(width):
+def test_a_vector_is_cut_into_the_same_blocks(width):
   generator = np.random.default_rng(1)
   rows = generator.normal(size=[3, width]).astype(np.float32)
   centre = generator.normal(size=[width]).astype(np.float32)
@@ -40,14 +42,14 @@ def test_a_vector_rides_along_as_the_last_row_of_each_block(width):
   @tf.function(input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None])])
   def apply(rows, centre):
     total = column_blocks.total(
-      lambda block: tf.reduce_sum(block[:-1] * block[-1:], axis=1),
+      lambda block, beside: tf.reduce_sum(block * beside, axis=1),
       rows,
       initial=tf.zeros([3]),
       beside=centre,
       columns_per_block=8,
     )
     columns = column_blocks.map_columns(
-      lambda block: block[0] - block[-1], rows, beside=centre, columns_per_block=8
+      lambda block, beside: block[0] - beside, rows, beside=centre, columns_per_block=8
     )
     return total, columns
 

@@ -69,3 +69,35 @@ def test_one_honest_row_has_no_ratio_and_a_zero_aggregate_no_direction():
   seen = observe([[1, 0], [3, 0]], [False, True], [0, 0])
   assert np.isnan(seen['signal_to_noise_ratio'])
   assert seen['cosine_to_honest_mean'] == 0.0
+
+
+def test_figures_of_long_messages_are_those_of_float64():
+  # Longer than one block of columns; far from zero, where float32 sums would lose digits.
+  generator = np.random.default_rng(7)
+  rows = (1000 + generator.standard_normal((9, 10_000))).astype(np.float32)
+  rows[2, 9_999], rows[5, 0] = np.inf, np.nan
+  byzantine = np.arange(9) >= 7
+  released = (1000 + generator.standard_normal(10_000)).astype(np.float32)
+  seen = observe(rows, byzantine, released)
+  honest, point = rows[[0, 1, 3, 4, 6]].astype(np.float64), released.astype(np.float64)
+  mean = honest.mean(axis=0)
+  spread = honest.var(axis=0).sum()
+  assert seen['num_honest_nonfinite'] == 2
+  expected = {
+    'signal_to_noise_ratio': mean @ mean / (spread * 5 / 4) - 1 / 5,
+    'cosine_to_honest_mean': mean @ point / np.linalg.norm(mean) / np.linalg.norm(point),
+    'aggregate_norm': np.linalg.norm(point),
+    'honest_mean_norm': np.linalg.norm(mean),
+    'measured_kappa': np.linalg.norm(point - mean) ** 2 / spread,
+  }
+  for name, value in expected.items():
+    assert seen[name] == pytest.approx(value, rel=1e-11), name
+
+
+def test_a_round_without_honest_messages_has_an_aggregate_only():
+  seen = observe([[3, 4], [np.nan, 0]], [True, False], [3, 4])
+  assert np.isnan(seen['signal_to_noise_ratio'])
+  assert np.isnan(seen['measured_kappa'])
+  assert seen['aggregate_norm'] == 5
+  assert seen['honest_mean_norm'] == 0
+  assert seen['cosine_to_honest_mean'] == 0

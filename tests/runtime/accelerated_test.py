@@ -202,7 +202,7 @@ def test_cohorts_of_any_size_use_the_same_functions(context, monkeypatch):
   computation = tff.federated_computation(
     lambda x: tff.federated_sum(tff.federated_map(add_one, x)), INTS
   )
-  computation([1])
+  computation([1] * 17)  # Accumulates sixteen members at once, and one.
   monkeypatch.setattr(tf, 'function', None)  # Nothing more may be traced.
   for num_clients in (0, 1, 2, 7, 40):
     assert computation([1] * num_clients) == 2 * num_clients

@@ -5,6 +5,9 @@ import tensorflow as tf
 from tff_robust import signatures
 from tff_robust.aggregators import column_blocks
 
+# A sum leaves nothing but itself in the cache, so that blocks may be wide.
+_COLUMNS_PER_BLOCK = 2 * column_blocks.COLUMNS_PER_BLOCK
+
 
 def weighted_sum(
   updates: signatures.Updates, weights: tf.Tensor, *, beside: tf.Tensor | None = None
@@ -22,14 +25,21 @@ def weighted_sum(
   Returns:
     float32 [d].
   """
-  rows = tf.where(weights > 0)[:, 0]
-  chosen = tf.gather(weights, rows)[tf.newaxis, :]
+  row_weights = weights if beside is None else weights[:-1]
+  rows = tf.where(row_weights > 0)[:, 0]
+  chosen = tf.gather(row_weights, rows)[tf.newaxis, :]
+  all_chosen = tf.equal(tf.size(rows), tf.size(row_weights))
 
-  def block_sum(block: tf.Tensor) -> tf.Tensor:
-    wide = tf.cast(tf.gather(block, rows), tf.float64)
-    return tf.cast(tf.matmul(chosen, wide)[0], tf.float32)
+  def block_sum(block: tf.Tensor, *beside_block: tf.Tensor) -> tf.Tensor:
+    kept = tf.cond(all_chosen, lambda: block, lambda: tf.gather(block, rows))
+    total = tf.matmul(chosen, tf.cast(kept, tf.float64))[0]
+    for values in beside_block:
+      total += tf.math.multiply_no_nan(tf.cast(values, tf.float64), weights[-1])
+    return tf.cast(total, tf.float32)
 
-  return column_blocks.map_columns(block_sum, updates, beside=beside)
+  return column_blocks.map_columns(
+    block_sum, updates, beside=beside, columns_per_block=_COLUMNS_PER_BLOCK
+  )
 
 
 def weighted_average(

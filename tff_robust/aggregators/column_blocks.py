@@ -6,6 +6,7 @@ beside the stack of updates itself.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -25,19 +26,19 @@ def _fits_one_block(updates: signatures.Updates, columns_per_block: int) -> bool
   return width is not None and width <= columns_per_block
 
 
-def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tf.Tensor:
-  return updates if beside is None else tf.concat([updates, beside[tf.newaxis]], axis=0)
+def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+  return (updates,) if beside is None else (updates, beside)
 
 
 def _block(
   updates: signatures.Updates, beside: tf.Tensor | None, start: tf.Tensor, columns_per_block: int
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, ...]:
   stop = start + columns_per_block
   return _whole(updates[:, start:stop], None if beside is None else beside[start:stop])
 
 
 def total(
-  block_fn: Callable[[tf.Tensor], tf.Tensor],
+  block_fn: Callable[..., tf.Tensor],
   updates: signatures.Updates,
   *,
   initial: tf.Tensor,
@@ -51,7 +52,7 @@ def total(
     block_fn: `float32 [n, width] -> tensor` of the dtype and shape of `initial`.
     updates: float32 [n, d].
     initial: What an empty sum is.
-    beside: float32 [d], which each block then has as one more row, the last.
+    beside: float32 [d], of which `block_fn` is then given the same columns, [width].
     columns_per_block: The largest width that `block_fn` is given.
     parallel_blocks: How many blocks a graph may have in flight at once. They are added in
       order: the sum does not depend on it.
@@ -60,10 +61,10 @@ def total(
     A tensor like `initial`.
   """
   if _fits_one_block(updates, columns_per_block):
-    return tf.ensure_shape(initial + block_fn(_whole(updates, beside)), initial.shape)
+    return tf.ensure_shape(initial + block_fn(*_whole(updates, beside)), initial.shape)
 
   def add_block(start: tf.Tensor, partial: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    block = block_fn(_block(updates, beside, start, columns_per_block))
+    block = block_fn(*_block(updates, beside, start, columns_per_block))
     return start + columns_per_block, tf.ensure_shape(partial + block, initial.shape)
 
   _, result = tf.while_loop(
@@ -76,7 +77,7 @@ def total(
 
 
 def map_columns(
-  block_fn: Callable[[tf.Tensor], tf.Tensor],
+  block_fn: Callable[..., tf.Tensor],
   updates: signatures.Updates,
   *,
   beside: tf.Tensor | None = None,
@@ -88,7 +89,7 @@ def map_columns(
   Args:
     block_fn: `float32 [n, width] -> float32 [width]`.
     updates: float32 [n, d].
-    beside: float32 [d], which each block then has as one more row, the last.
+    beside: float32 [d], of which `block_fn` is then given the same columns, [width].
     columns_per_block: The largest width that `block_fn` is given.
     parallel_blocks: How many blocks a graph may have in flight at once.
 
@@ -96,11 +97,11 @@ def map_columns(
     float32 [d].
   """
   if _fits_one_block(updates, columns_per_block):
-    return block_fn(_whole(updates, beside))
+    return block_fn(*_whole(updates, beside))
   num_blocks = (_num_columns(updates) + columns_per_block - 1) // columns_per_block
 
   def write_block(index: tf.Tensor, blocks: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-    block = block_fn(_block(updates, beside, index * columns_per_block, columns_per_block))
+    block = block_fn(*_block(updates, beside, index * columns_per_block, columns_per_block))
     return index + 1, blocks.write(index, block)
 
   _, blocks = tf.while_loop(
@@ -119,13 +120,17 @@ def map_matrix(
   block_fn: Callable[[tf.Tensor], tf.Tensor],
   updates: signatures.Updates,
   *,
+  num_rows: Any,
   columns_per_block: int = COLUMNS_PER_BLOCK,
 ) -> tf.Tensor:
   """Returns the concatenation, along columns, of `block_fn` over blocks of columns.
 
+  Each block is written to its place in the result, which is all the memory that it takes.
+
   Args:
     block_fn: `float32 [n, width] -> float32 [m, width]`.
     updates: float32 [n, d].
+    num_rows: m, an int or int32 [].
     columns_per_block: The largest width that `block_fn` is given.
 
   Returns:
@@ -133,20 +138,33 @@ def map_matrix(
   """
   if _fits_one_block(updates, columns_per_block):
     return block_fn(updates)
-  num_blocks = (_num_columns(updates) + columns_per_block - 1) // columns_per_block
+  num_columns = _num_columns(updates)
 
-  def write_block(index: tf.Tensor, blocks: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-    start = index * columns_per_block
-    block = block_fn(updates[:, start : start + columns_per_block])
-    return index + 1, blocks.write(index, tf.transpose(block))
+  def write_block(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    stop = tf.minimum(start + columns_per_block, num_columns)
+    block = block_fn(updates[:, start:stop])
+    return stop, write(matrix, block, begin=[0, start], end=[num_rows, stop])
 
-  blocks = tf.TensorArray(
-    tf.float32, size=num_blocks, infer_shape=False, element_shape=[None, None]
-  )
-  _, blocks = tf.while_loop(
-    lambda index, _: index < num_blocks,
+  matrix = unwritten([num_rows, num_columns])
+  _, matrix = tf.while_loop(
+    lambda start, _: start < num_columns,
     write_block,
-    (tf.constant(0), blocks),
+    (tf.constant(0), matrix),
     parallel_iterations=PARALLEL_BLOCKS,
   )
-  return tf.ensure_shape(tf.transpose(blocks.concat()), [None, updates.shape[1]])
+  return tf.ensure_shape(matrix, [None, updates.shape[1]])
+
+
+def unwritten(shape: Any) -> tf.Tensor:
+  """Returns a float32 tensor that occupies memory where it is written, and holds anything."""
+  return tf.raw_ops.Empty(shape=shape, dtype=tf.float32, init=False)
+
+
+def write(matrix: tf.Tensor, block: tf.Tensor, *, begin: Any, end: Any) -> tf.Tensor:
+  """Returns `matrix` with `block` at rows and columns from `begin` up to `end`.
+
+  In place, if nothing else holds `matrix`.
+  """
+  return tf.raw_ops.TensorStridedSliceUpdate(
+    input=matrix, begin=begin, end=end, strides=[1, 1], value=block
+  )

@@ -54,6 +54,11 @@ def finite_rows(updates: signatures.Updates) -> tf.Tensor:
   def count_spoiled(block: tf.Tensor) -> tf.Tensor:
     return tf.cast(~tf.reduce_all(tf.math.is_finite(block), axis=1), tf.int32)
 
-  # In blocks, since one bit a coordinate takes a byte.
-  initial = tf.ensure_shape(tf.zeros(tf.shape(updates)[:1], tf.int32), updates.shape[:1])
-  return tf.equal(column_blocks.total(count_spoiled, updates, initial=initial), 0)
+  def by_coordinate() -> tf.Tensor:
+    # In blocks, since one bit a coordinate takes a byte.
+    initial = tf.ensure_shape(tf.zeros(tf.shape(updates)[:1], tf.int32), updates.shape[:1])
+    return tf.equal(column_blocks.total(count_spoiled, updates, initial=initial), 0)
+
+  # A sum that is finite has finite terms. (Large finite terms can have a sum that is not.)
+  finite_sums = tf.math.is_finite(tf.reduce_sum(updates, axis=1))
+  return tf.cond(tf.reduce_all(finite_sums), lambda: finite_sums, by_coordinate)

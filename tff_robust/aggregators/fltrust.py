@@ -22,15 +22,15 @@ def _products_and_norms(
     float64 [n], float64 [n] and float64 [].
   """
 
-  def of_block(block: tf.Tensor) -> tf.Tensor:
+  def of_block(block: tf.Tensor, root: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
-    return tf.stack([tf.linalg.matvec(wide, wide[-1]), tf.reduce_sum(tf.square(wide), axis=1)])
+    products = tf.linalg.matvec(wide, tf.cast(root, tf.float64))
+    return tf.stack([products, tf.reduce_sum(tf.square(wide), axis=1)])
 
-  zeros = tf.zeros([2, tf.shape(updates)[0] + 1], tf.float64)
+  zeros = tf.zeros([2, tf.shape(updates)[0]], tf.float64)
   sums = column_blocks.total(of_block, updates, initial=zeros, beside=root_update)
   products, squares = tf.unstack(sums)
-  norms = tf.sqrt(squares)
-  return products[:-1], norms[:-1], norms[-1]
+  return products, tf.sqrt(squares), tf.norm(tf.cast(root_update, tf.float64))
 
 
 def _fltrust(updates: signatures.Updates, root_update: tf.Tensor) -> finite_rows.Outcome:

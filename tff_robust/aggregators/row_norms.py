@@ -13,10 +13,10 @@ def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf
   """
   beside = None if centre is None else tf.cast(centre, tf.float32)
 
-  def block_sums(block: tf.Tensor) -> tf.Tensor:
+  def block_sums(block: tf.Tensor, *centre_block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
-    if centre is not None:
-      wide = wide[:-1] - wide[-1:]
+    for values in centre_block:
+      wide -= tf.cast(values, tf.float64)
     return tf.reduce_sum(tf.square(wide), axis=1)
 
   initial = tf.zeros(tf.shape(updates)[:1], tf.float64)

@@ -12,6 +12,7 @@ A robust rule sees the individual updates: nothing here is secure aggregation.
 import collections
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -65,15 +66,14 @@ def _build_process(
 
   if weight_type is None:
 
-    @tff.tensorflow.computation(value_type)
-    def unweighted(value: Any) -> Any:
-      return collections.OrderedDict(update=value, weight=tf.constant(1.0))
-
     @tff.federated_computation(
       tff.FederatedType(state_type, tff.SERVER), tff.FederatedType(value_type, tff.CLIENTS)
     )
     def next_unweighted(state: Any, value: Any) -> tff.templates.MeasuredProcessOutput:
-      return aggregate(state, tff.federated_map(unweighted, value))
+      weight = tff.federated_value(np.float32(1.0), tff.CLIENTS)
+      return aggregate(
+        state, tff.federated_zip(collections.OrderedDict(update=value, weight=weight))
+      )
 
     return tff.templates.AggregationProcess(initialize, next_unweighted)
 

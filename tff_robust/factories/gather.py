@@ -5,7 +5,8 @@ matrix would copy O(n**2 d) numbers, so the accumulator is a binary counter: a l
 stacks, of which the i-th is empty or holds 2**i rows. A new row goes into the first
 empty stack, together with all rows of the stacks before it, so each row is copied
 O(log n) times. Stacks later in the list are older, hence reading them from the last to
-the first gives the rows in the order of arrival.
+the first gives the rows in the order of arrival. Our own runtimes append all rows that
+they have at once, into the last stack (`runtime.row_accumulation`).
 """
 
 import collections
@@ -17,6 +18,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.factories import flat
+from tff_robust.runtime import row_accumulation
 
 # Enough for 65,535 rows; more would still be right, only slower.
 _NUM_STACKS = 16
@@ -49,15 +51,32 @@ def _push(stacks: Sequence[tf.Tensor], carry: tf.Tensor) -> list[tf.Tensor]:
   return [tf.ensure_shape(stack, [None, width]) for stack in outcome]
 
 
-def _rows_in_order_of_arrival(stacks: Sequence[tf.Tensor]) -> tf.Tensor:
-  return tf.concat(list(stacks)[::-1], axis=0)
+def _rows_in_order_of_arrival(stacks: Sequence[tf.Tensor], num_rows: tf.Tensor) -> tf.Tensor:
+  """Returns all rows, `num_rows` in number; without a copy if they are in the last stack."""
+  last = stacks[-1]
+  return tf.cond(
+    tf.equal(tf.shape(last)[0], num_rows),
+    lambda: last,
+    lambda: tf.concat(list(stacks)[::-1], axis=0),
+  )
+
+
+def _sorted_by_client(
+  rows: tf.Tensor, tags: Mapping[str, tf.Tensor]
+) -> tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
+  """Returns rows and tags in the order of client ids; without a copy if they are in it."""
+  ids = tags['client_id']
+  order = tf.argsort(ids, stable=True)
+  in_order = tf.reduce_all(ids[:-1] <= ids[1:])
+  ordered = tf.cond(in_order, lambda: rows, lambda: tf.gather(rows, order))
+  return ordered, {name: tf.gather(tag, order) for name, tag in tags.items()}
 
 
 class Accumulation(NamedTuple):
   """The parts of a `tff.federated_aggregate` that gathers rows.
 
   Attributes:
-    as_row: On clients: what is sent to `<row=float32[d],tags=<...>>`.
+    as_row: On clients: what is sent to `<row=float32[1,d],tags=<...>>`.
     zero: The empty accumulator.
     accumulate: `(accumulator, row) -> accumulator`.
     merge: `(accumulator, accumulator) -> accumulator`, the rows of the first before
@@ -86,7 +105,12 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
   width = flat.dimension(value_type)
   tag_types = collections.OrderedDict((name, _TAG_DTYPES[name]) for name in tag_names)
   sent_type = tff.types.to_type(collections.OrderedDict(update=value_type, **tag_types))
-  row_type = tff.types.to_type(collections.OrderedDict(row=(np.float32, [width]), tags=tag_types))
+  row_type = tff.types.to_type(
+    collections.OrderedDict(
+      row=(np.float32, [1, width]),
+      tags=collections.OrderedDict((name, (dtype, [1])) for name, dtype in tag_types.items()),
+    )
+  )
   gathered_type = tff.types.to_type(
     collections.OrderedDict(
       stacks=[(np.float32, [None, width])] * _NUM_STACKS,
@@ -96,8 +120,8 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
 
   @tff.tensorflow.computation(sent_type)
   def as_row(sent: Any) -> Any:
-    tags = collections.OrderedDict((name, sent[name]) for name in tag_names)
-    return collections.OrderedDict(row=flat.flatten(sent['update']), tags=tags)
+    tags = collections.OrderedDict((name, sent[name][tf.newaxis]) for name in tag_names)
+    return collections.OrderedDict(row=flat.flatten(sent['update'])[tf.newaxis], tags=tags)
 
   @tff.tensorflow.computation
   def zero() -> Any:
@@ -107,19 +131,15 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
   @tff.tensorflow.computation(gathered_type, row_type)
   def accumulate(gathered: Any, sent: Any) -> Any:
     tags = collections.OrderedDict(
-      (name, tf.concat([gathered['tags'][name], sent['tags'][name][tf.newaxis]], axis=0))
-      for name in tag_names
+      (name, tf.concat([gathered['tags'][name], sent['tags'][name]], axis=0)) for name in tag_names
     )
-    stacks = _push(gathered['stacks'], sent['row'][tf.newaxis])
+    stacks = _push(gathered['stacks'], row_accumulation.marked(sent['row']))
     return collections.OrderedDict(stacks=stacks, tags=tags)
 
   @tff.tensorflow.computation(gathered_type, gathered_type)
   def merge(left: Any, right: Any) -> Any:
     # The last stack takes any number of rows, and new rows go before it.
-    rows = tf.concat(
-      [_rows_in_order_of_arrival(left['stacks']), _rows_in_order_of_arrival(right['stacks'])],
-      axis=0,
-    )
+    rows = tf.concat([*list(left['stacks'])[::-1], *list(right['stacks'])[::-1]], axis=0)
     tags = collections.OrderedDict(
       (name, tf.concat([left['tags'][name], right['tags'][name]], axis=0)) for name in tag_names
     )
@@ -128,11 +148,10 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
 
   @tff.tensorflow.computation(gathered_type)
   def report(gathered: Any) -> Any:
-    rows, tags = _rows_in_order_of_arrival(gathered['stacks']), dict(gathered['tags'])
+    tags: Mapping[str, tf.Tensor] = gathered['tags']
+    rows = _rows_in_order_of_arrival(gathered['stacks'], tf.shape(tags['weight'])[0])
     if 'client_id' in tags:
-      order = tf.argsort(tags['client_id'], stable=True)
-      rows = tf.gather(rows, order)
-      tags = {name: tf.gather(tag, order) for name, tag in tags.items()}
+      rows, tags = _sorted_by_client(rows, tags)
     outcome = collections.OrderedDict(updates=rows, weights=tags['weight'])
     if 'client_id' in tags:
       outcome.update(client_ids=tags['client_id'], is_byzantine=tags['is_byzantine'])

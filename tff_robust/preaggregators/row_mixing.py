@@ -24,14 +24,26 @@ def mix_rows(updates: signatures.Updates, shares: tf.Tensor) -> tf.Tensor:
     mixed = tf.cast(tf.matmul(shares, wide), tf.float32)
     return tf.where(spoiled[:, tf.newaxis], float('nan'), mixed)
 
-  return column_blocks.map_matrix(mix_block, updates)
+  return column_blocks.map_matrix(mix_block, updates, num_rows=tf.shape(shares)[0])
 
 
 def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
   """Returns the rows times `factors`, float64 [n]; rows of factor 1 keep every bit."""
+  num_rows, num_columns = tf.shape(updates)[0], tf.shape(updates)[1]
 
-  def scale_block(block: tf.Tensor) -> tf.Tensor:
-    scaled = tf.cast(tf.cast(block, tf.float64) * factors[:, tf.newaxis], tf.float32)
-    return tf.where(tf.equal(factors, 1.0)[:, tf.newaxis], block, scaled)
+  def scale(index: tf.Tensor) -> tf.Tensor:
+    row, factor = updates[index], factors[index]
+    return tf.cond(
+      tf.equal(factor, 1.0),
+      lambda: row,
+      lambda: tf.cast(tf.cast(row, tf.float64) * factor, tf.float32),
+    )
 
-  return column_blocks.map_matrix(scale_block, updates)
+  def write_row(index: tf.Tensor, scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    row = scale(index)[tf.newaxis]
+    begin, end = [index, 0], [index + 1, num_columns]
+    return index + 1, column_blocks.write(scaled, row, begin=begin, end=end)
+
+  scaled = column_blocks.unwritten([num_rows, num_columns])
+  _, scaled = tf.while_loop(lambda index, _: index < num_rows, write_row, (tf.constant(0), scaled))
+  return tf.ensure_shape(scaled, updates.shape)

@@ -5,13 +5,14 @@ Each intrinsic takes its argument out of a list that alone holds it, and lets go
 members that it has used: a large cohort's updates are not held twice.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import invocation, marshalling, sequences
+from tff_robust.runtime import invocation, local_function, marshalling, sequences
 
 Federated = marshalling.Federated
 Intrinsic = Callable[[invocation.Invocation, list[Any], tff.FunctionType], Federated]
@@ -26,6 +27,8 @@ def _map(call: invocation.Invocation, argument: list[Any], _: tff.FunctionType) 
   function, value = argument.pop()
   members = _members(value, call.num_clients)
   del value
+  if local_function.only_rearranges(getattr(function, 'block', None)):
+    return Federated([function(member) for member in members], False)
   return Federated(call.run_all(function, members), False)
 
 
@@ -84,7 +87,7 @@ def _aggregate(call: invocation.Invocation, argument: list[Any], _: tff.Function
   del value
   members.reverse()
   while members:
-    so_far = call.run(accumulate, (so_far, members.pop()))
+    so_far = call.run(functools.partial(accumulate.accumulate, so_far), members)
   return Federated([call.run(report, so_far)], True)
 
 

@@ -50,9 +50,10 @@ class Program:
     return _Interpreter(call, self).evaluate(self._block, {})
 
   def local_function(self, block: Any) -> local_function.LocalFunction | None:
-    """Returns a block as a TensorFlow function; None where it is none."""
+    """Returns a block as a TensorFlow function; None where it is none, or has nothing to do."""
     if id(block) not in self._functions:
-      function = local_function.LocalFunction(block) if local_function.is_local(block) else None
+      computes = local_function.is_local(block) and not local_function.only_rearranges(block)
+      function = local_function.LocalFunction(block) if computes else None
       self._functions.setdefault(id(block), function)
     return self._functions[id(block)]
 
@@ -83,10 +84,13 @@ class Function:
   Attributes:
     block: The building block that it comes from.
     call: Takes the argument (None where there is none) and returns the result.
+    accumulate: Takes what has been accumulated and a list of members, the next one last;
+      accumulates as many as it likes, takes them out and returns what has been accumulated.
   """
 
   block: Any
   call: Callable[[Any], Any]
+  accumulate: Callable[[Any, list[Any]], Any]
 
   def __call__(self, argument: Any) -> Any:
     """Returns the result for an argument."""
@@ -153,10 +157,18 @@ class _Interpreter:
     local = self._program.local_function(block)
     if local is not None:
       cancellation = self._call.cancellation
-      return Function(block, lambda argument: local(argument, cancellation))
+      return Function(
+        block,
+        lambda argument: local(argument, cancellation),
+        lambda so_far, pending: local.accumulate(so_far, pending, cancellation),
+      )
     if isinstance(block, tff.framework.Lambda):
       name, result, captured = block.parameter_name, block.result, dict(scope)
-      return Function(block, lambda argument: self.evaluate(result, {**captured, name: argument}))
+
+      def call(argument: Any) -> Any:
+        return self.evaluate(result, {**captured, name: argument})
+
+      return Function(block, call, lambda so_far, pending: call((so_far, pending.pop())))
     name = block.uri if isinstance(block, tff.framework.Intrinsic) else block.type_signature
     if name in self._call.intrinsics:
       return lambda argument: self._apply(block, [argument], scope)

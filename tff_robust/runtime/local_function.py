@@ -5,9 +5,10 @@ selections between them. All of it is traced into one `tf.function`, so that a c
 costs one call from Python, and TensorFlow optimizes and schedules it as a whole.
 """
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,7 @@ from tff_robust.runtime import (
   errors,
   flat_values,
   marshalling,
+  row_accumulation,
   sequences,
   tensorflow_function,
   tensorflow_internals,
@@ -27,6 +29,8 @@ _NODES = re.compile(
   r'\s*\[\[(?:\{\{[^}]*\}\})+\]\]|\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\](?: name:\s*$)?'
 )
 _SEQUENCE_INTRINSICS = ('sequence_map', 'sequence_reduce', 'sequence_sum')
+# Members that are accumulated by one call.
+_MEMBERS_PER_CALL = 16
 
 
 def is_local(function: Any) -> bool:
@@ -37,6 +41,16 @@ def is_local(function: Any) -> bool:
     and flat_values.has_tensors_only(function.type_signature.result)
     and _is_closed(function, frozenset())
   )
+
+
+def only_rearranges(function: Any) -> bool:
+  """Tells whether a function takes values apart and together, without computing any."""
+  framework = tff.framework
+  if isinstance(
+    function, framework.Lambda | framework.Block | framework.Struct | framework.Selection
+  ):
+    return all(only_rearranges(child) for child in function.children())
+  return isinstance(function, framework.Reference)
 
 
 def _is_closed(block: Any, bound: frozenset[str]) -> bool:
@@ -87,6 +101,8 @@ class LocalFunction:
     self._leaves: dict[int, tensorflow_function.TensorFlowFunction] = {}
     self._lock = threading.Lock()
     self._traced: tensorflow_internals.FlatFunction | None = None
+    self._traced_several: tensorflow_internals.FlatFunction | None = None
+    self._appends = row_accumulation.appends(block)
     self._unflatten_result = flat_values.unflattener(block.type_signature.result)
 
   def __call__(self, argument: Any, cancellation: tensorflow_internals.Cancellation) -> Any:
@@ -101,9 +117,50 @@ class LocalFunction:
       CallInterruptedError: If the call was cancelled.
     """
     tensors = [] if self.type_signature.parameter is None else flat_values.flatten(argument, [])
-    try:
+    with self._explained(cancellation):
       traced = self._traced or self._trace()
       return self._unflatten_result(traced(tensors, cancellation))
+
+  def accumulate(
+    self, so_far: Any, pending: list[Any], cancellation: tensorflow_internals.Cancellation
+  ) -> Any:
+    """Calls the function as accumulation of as many members as one call can take.
+
+    The results are those of one call a member, to the last bit.
+
+    Args:
+      so_far: What has been accumulated.
+      pending: Members, the next one last; those that were accumulated are taken out.
+      cancellation: Ends the call.
+
+    Returns:
+      What has been accumulated then.
+
+    Raises:
+      ComputationError: As for a call.
+      CallInterruptedError: As for a call.
+    """
+    if self._appends:
+      with self._explained(cancellation):
+        so_far = row_accumulation.append_all(so_far, pending[::-1])
+      pending.clear()
+      return so_far
+    if len(pending) < _MEMBERS_PER_CALL or not tf.executing_eagerly():
+      return self((so_far, pending.pop()), cancellation)
+    tensors = flat_values.flatten(so_far, [])
+    for _ in range(_MEMBERS_PER_CALL):
+      flat_values.flatten(pending.pop(), tensors)
+    with self._explained(cancellation):
+      traced = self._traced_several or self._trace_several()
+      return self._unflatten_result(traced(tensors, cancellation))
+
+  @contextlib.contextmanager
+  def _explained(
+    self, cancellation: tensorflow_internals.Cancellation
+  ) -> Generator[None, None, None]:
+    """Says in a user's words why TensorFlow refuses."""
+    try:
+      yield
     except tf.errors.OpError as error:
       if cancellation.is_cancelled:
         raise errors.CallInterruptedError('The computation was interrupted.') from error
@@ -135,6 +192,28 @@ class LocalFunction:
       self._traced = tensorflow_internals.FlatFunction(concrete)
       self._block = None
       return self._traced
+
+  def _trace_several(self) -> tensorflow_internals.FlatFunction:
+    one = self._traced or self._trace()
+    with self._lock:
+      if self._traced_several is not None:
+        return self._traced_several
+      accumulator_type, member_type = self.type_signature.parameter
+      accumulator_specs = flat_values.flat_specs(accumulator_type)
+      member_specs = flat_values.flat_specs(member_type)
+      idle = tensorflow_internals.Cancellation()
+
+      def call(*tensors: tf.Tensor) -> Sequence[tf.Tensor]:
+        so_far: Sequence[tf.Tensor] = tensors[: len(accumulator_specs)]
+        members = tensors[len(accumulator_specs) :]
+        for start in range(0, len(members), len(member_specs)):
+          so_far = one([*so_far, *members[start : start + len(member_specs)]], idle)
+        return so_far
+
+      specs = accumulator_specs + member_specs * _MEMBERS_PER_CALL
+      function = tf.function(call, autograph=False, input_signature=specs)
+      self._traced_several = tensorflow_internals.FlatFunction(function.get_concrete_function())
+      return self._traced_several
 
   def _evaluate(self, block: Any, scope: Mapping[str, Any]) -> Any:
     """Returns the value of a block on the tensors of the graph that is being traced."""
