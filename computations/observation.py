@@ -74,7 +74,7 @@ def gram(updates: signatures.Updates) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
     return tf.matmul(wide, wide, transpose_b=True)
 
-  finite = tf.reduce_all(tf.math.is_finite(updates), axis=1)
+  finite = demands.finite_rows(updates)
   num_rows = tf.shape(updates)[0]
   products = column_blocks.total(
     of_block, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
@@ -92,7 +92,7 @@ def _honest_sums(
     indices = tf.where(kept)[:, 0]
     count = tf.cast(tf.shape(indices)[0], tf.float64)
     sums = column_blocks.total(
-      lambda block: _sums(block, indices, count),
+      lambda block, released: _sums(block, released, indices, count),
       updates,
       beside=aggregate,
       initial=tf.zeros([5], tf.float64),
@@ -114,11 +114,12 @@ def _honest_sums(
   )
 
 
-def _sums(block: tf.Tensor, kept: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def _sums(block: tf.Tensor, released: tf.Tensor, kept: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
   """Returns what the figures of a round are made of, for some of the columns.
 
   Args:
-    block: float32 [n + 1, width], the messages with the aggregate as last row.
+    block: float32 [n, width], the messages.
+    released: float32 [width], the aggregate.
     kept: int64 [h], which messages count.
     count: float64 [], h.
 
@@ -129,7 +130,7 @@ def _sums(block: tf.Tensor, kept: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
   """
   # Gathered and not multiplied by zero, because zero times infinity is not zero.
   rows = tf.cast(tf.gather(block, kept), tf.float64)
-  released = tf.cast(block[-1], tf.float64)
+  released = tf.cast(released, tf.float64)
   mean = tf.reduce_sum(rows, axis=0) / tf.maximum(count, 1.0)
   halves = map(tf.nn.l2_loss, (mean, rows - mean, released, released - mean))
   mean_square, spread, released_square, error = [2.0 * half for half in halves]
