@@ -152,18 +152,22 @@ def build_client_update(
 
   def plain_gradient(weights: Weights, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Any]:
     # An empty batch has no mean: its examples contribute nothing.
-    count = tf.cast(tf.shape(x)[0], tf.float32)
-    with tf.GradientTape() as tape:
-      tape.watch(weights)
-      loss_sum = tf.math.multiply_no_nan(loss(weights, x, y), count)
+    size = tf.shape(x)[0]
+    count = tf.cast(size, tf.float32)
     divisor = (
       float(training.batch_size) if training.batch_sampling == 'poisson' else tf.maximum(count, 1.0)
     )
-    gradients = tape.gradient(loss_sum, weights)
+    with tf.GradientTape() as tape:
+      tape.watch(weights)
+      mean_loss = loss(weights, x, y)
+      # Scaled here, where it is one number.
+      objective = tf.math.multiply_no_nan(mean_loss, count / divisor)
+    gradients = tape.gradient(objective, weights)
+    # A choice for each leaf: with one `tf.cond` a round that is one graph takes 1.2 times as long.
     kept = tf.nest.map_structure(
-      lambda leaf: tf.where(count > 0, leaf / divisor, tf.zeros_like(leaf)), gradients
+      lambda leaf: tf.where(size > 0, leaf, tf.zeros_like(leaf)), gradients
     )
-    return loss_sum, kept
+    return tf.math.multiply_no_nan(mean_loss, count), kept
 
   def gradient(
     weights: Weights, x: tf.Tensor, y: tf.Tensor, seed: signatures.Seed
