@@ -1,15 +1,17 @@
 """A whole computation as one TensorFlow graph, where that is faster.
 
 The interpreter calls TensorFlow from Python several times for every client. Where clients
-have little to do, as in a round of FedSGD, the calls take longer than the work. So once a
-computation has been quick a few times for a number of clients, the interpreter runs once more
-with symbolic tensors: what it does becomes one graph, of which each later call is one call.
+have little to do, as in a round of FedSGD on a small model, the calls take longer than the work.
+So once a computation has been quick a few times for a number of clients, the interpreter runs
+once more with symbolic tensors: what it does becomes one graph, of which each later call is one
+call. The first calls of the graph are timed; if it is the slower way, it is given up.
 
 The functions of the graph are those that the interpreter calls, unmerged, and clients are
 accumulated in the same order, so results are the same to the last bit. TensorFlow loses 16
 bytes for every tensor that it hands to Python; a graph hands over its result alone.
 """
 
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,8 @@ _QUICK_SECONDS_PER_CLIENT = 0.02
 _MAX_CLIENTS = 64
 # Calls before a graph is made, and graphs of a computation, one a number of clients.
 _CALLS_BEFORE = 20
+# Calls of a graph that are compared with those before it, after its first.
+_CALLS_COMPARED = 5
 _MAX_GRAPHS = 4
 
 
@@ -61,7 +65,8 @@ class WholeGraphs:
     self._type = type_signature
     self._possible = _has_form(type_signature.parameter) and _has_form(type_signature.result)
     self._lock = threading.Lock()
-    self._quick_calls: dict[Any, int] = {}
+    self._interpreted_seconds: dict[Any, list[float]] = {}
+    self._graph_seconds: dict[Any, list[float]] = {}
     self._graphs: dict[Any, tensorflow_internals.FlatFunction | None] = {}
 
   def run(
@@ -78,25 +83,43 @@ class WholeGraphs:
       argument: In the executor's form.
     """
     key = call.num_clients, call.device
-    if self._quick_calls.get(key, 0) >= _CALLS_BEFORE:
+    begin = time.perf_counter()
+    if len(self._interpreted_seconds.get(key, ())) >= _CALLS_BEFORE:
       graph = self._graph(key, call, interpret)
+      begin = time.perf_counter()
       if graph is not None:
         try:
-          return self._call(graph, call, argument)
+          result = self._call(graph, call, argument)
+          self._compare(key, time.perf_counter() - begin)
+          return result
         except tf.errors.OpError as error:
           if call.cancellation.is_cancelled:
             raise errors.CallInterruptedError('The computation was interrupted.') from error
           # The interpreter fails as well, and knows whose fault it is.
-    begin = time.perf_counter()
     result = interpret(call)(argument)
     seconds = time.perf_counter() - begin
     if self._is_candidate(key) and seconds < _QUICK_SECONDS_PER_CLIENT * call.num_clients:
-      self._quick_calls[key] = self._quick_calls.get(key, 0) + 1
+      self._interpreted_seconds.setdefault(key, []).append(seconds)
     return result
 
   def _is_candidate(self, key: Any) -> bool:
-    known = key in self._quick_calls or len(self._quick_calls) < _MAX_GRAPHS
-    return self._possible and known and 1 < key[0] <= _MAX_CLIENTS
+    seconds = self._interpreted_seconds
+    has_place = key in seconds or len(seconds) < _MAX_GRAPHS
+    is_open = len(seconds.get(key, ())) < _CALLS_BEFORE
+    return self._possible and has_place and is_open and 1 < key[0] <= _MAX_CLIENTS
+
+  def _compare(self, key: Any, seconds: float) -> None:
+    """Gives the graph up if its first calls took longer than those before it."""
+    taken = self._graph_seconds.setdefault(key, [])
+    if len(taken) > _CALLS_COMPARED:
+      return
+    taken.append(seconds)
+    # In its first call, TensorFlow prepares the graph.
+    compared, before = taken[1:], self._interpreted_seconds[key]
+    if len(compared) == _CALLS_COMPARED and (
+      statistics.median(compared) > statistics.median(before)
+    ):
+      self._graphs[key] = None
 
   def _graph(
     self,
