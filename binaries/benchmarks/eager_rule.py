@@ -13,7 +13,7 @@ from binaries.benchmarks import work as work_lib
 def build(work: work_lib.RuleWork, *, device: str) -> Callable[[], float]:
   """Returns one application of a rule or pre-aggregator, measurements included."""
   place = None if device == 'auto' else f'/{device}'
-  function = tf.function(_function(work))
+  function = tf.function(_function(work), autograph=False)
   with tf.device(place):
     stack = _stack(work.num_clients, work.dimension, place)
 

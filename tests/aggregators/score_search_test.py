@@ -22,6 +22,13 @@ def _krum_scores(rows, f):
   return squared[:, 1 : len(rows) - f - 1].sum(1)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def _any_number_of_rows():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(score_search, '_FEWEST_ROWS', 0)
+    yield
+
+
 @pytest.fixture(scope='module')
 def found():
   """The search alone, without the way out to exact scores."""
@@ -172,3 +179,20 @@ def test_bounds_are_not_used_where_float32_may_have_fewer_digits(monkeypatch):
   assert not score_search.pays(tf.zeros([3, 10]))
   monkeypatch.setenv('ONEDNN_DEFAULT_FPMATH_MODE', 'BF16')
   assert not score_search.pays(wide)
+
+
+@pytest.mark.parametrize('num_rows', [9, 10])
+def test_few_rows_are_all_scored_at_once(monkeypatch, num_rows):
+  monkeypatch.setattr(score_search, '_FEWEST_ROWS', 10)
+  rows = _rows(num_rows)
+  asked = []
+
+  def all_scores():
+    asked.append(True)
+    return tf.constant(_krum_scores(rows, 2))
+
+  scores = score_search.lowest_scores(
+    tf.constant(rows), all_scores, num_neighbours=num_rows - 4, num_selected=1
+  )
+  assert np.argmin(scores) == np.argmin(_krum_scores(rows, 2))
+  assert bool(asked) == (num_rows < 10)

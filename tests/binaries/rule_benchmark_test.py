@@ -97,6 +97,13 @@ def test_max_byzantine_is_lowered_to_what_a_rule_permits():
   assert rule_options.choose(strict, num_clients=45, dimension=9) == {'max_byzantine': 2}
 
 
+@pytest.mark.parametrize(('num_clients', 'expected'), [(25, 2), (100, 2), (500, 1)])
+def test_rules_that_search_subsets_are_given_no_more_than_take_seconds(num_clients, expected):
+  entry = registry.AGGREGATORS['smea']
+  options = rule_options.choose(entry, num_clients=num_clients, dimension=9)
+  assert options == {'max_byzantine': expected}
+
+
 def test_option_without_a_value_is_named():
   entry = registry.AGGREGATORS['mean']._replace(reads={'root_examples': 'root_examples'})
   with pytest.raises(ValueError, match='no value for root_examples'):

@@ -17,6 +17,9 @@ from tff_robust.aggregators import column_blocks, distances
 # With these, oneDNN and TensorFlow may be allowed float32 products with fewer digits.
 _FLOAT32_MODES = ('ONEDNN_DEFAULT_FPMATH_MODE', 'TF_SET_ONEDNN_FPMATH_MODE')
 
+# All distances of fewer rows, in float64, take no longer than bounds and then a few of them.
+_FEWEST_ROWS = 64
+
 
 def pays(updates: signatures.Updates) -> bool:
   """Tells whether bounds are valid here and worth their price."""
@@ -85,5 +88,10 @@ def lowest_scores(
   """
   if not pays(updates):
     return all_scores()
-  found, succeeded = _search(updates, num_neighbours, num_selected)
+  num_rows = tf.shape(updates)[0]
+  found, succeeded = tf.cond(
+    num_rows >= _FEWEST_ROWS,
+    lambda: _search(updates, num_neighbours, num_selected),
+    lambda: (tf.zeros([num_rows], tf.float64), tf.constant(False)),
+  )
   return tf.cond(succeeded, lambda: found, all_scores)

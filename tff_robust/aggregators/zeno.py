@@ -154,8 +154,8 @@ def build_zeno(
       return tf.cast(root.loss_after(step), tf.float64)
 
     losses = tf.map_fn(
-      lambda row: loss_after(step_size * row),
-      updates,
+      lambda index: loss_after(step_size * updates[index]),
+      tf.range(tf.shape(updates)[0]),  # Not of the rows, of which it would make a copy.
       fn_output_signature=tf.float64,
       parallel_iterations=1,  # One model's activations at a time.
     )

@@ -28,15 +28,22 @@ def mix_rows(updates: signatures.Updates, shares: tf.Tensor) -> tf.Tensor:
 
 
 def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
-  """Returns the rows times `factors`, float64 [n]; rows of factor 1 keep every bit."""
+  """Returns the rows times `factors`, float64 [n], within 2**-23 of it.
+
+  Rows of factor 1 keep every bit.
+  """
   num_rows, num_columns = tf.shape(updates)[0], tf.shape(updates)[1]
 
   def scale(index: tf.Tensor) -> tf.Tensor:
     row, factor = updates[index], factors[index]
-    return tf.cond(
-      tf.equal(factor, 1.0),
-      lambda: row,
-      lambda: tf.cast(tf.cast(row, tf.float64) * factor, tf.float32),
+    # A float32 of few digits, or none, where it is much smaller.
+    is_ordinary = tf.abs(factor) > 1e-30
+    return tf.case(
+      [
+        (tf.equal(factor, 1.0), lambda: row),
+        (is_ordinary, lambda: row * tf.cast(factor, tf.float32)),
+      ],
+      default=lambda: tf.cast(tf.cast(row, tf.float64) * factor, tf.float32),
     )
 
   def write_row(index: tf.Tensor, scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
