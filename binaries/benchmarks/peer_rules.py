@@ -168,7 +168,9 @@ def check_size(
   f = int(options.get('max_byzantine', 0))
   work = _work(implementation, rule, num_clients, dimension, f)
   if work > _MOST_WORK:
-    raise ValueError(f'left out: would take about {work / _MOST_WORK:,.0f} minutes')
+    minutes = work / _MOST_WORK
+    how_long = 'hours or years' if minutes > 60 else f'about {minutes:.1f} minutes'
+    raise ValueError(f'left out: would take {how_long}')
   copies = num_clients - f if rule == 'nearest_neighbor_mixing' else 10
   needed = 4.0 * num_clients * dimension * copies
   if needed > available_bytes:

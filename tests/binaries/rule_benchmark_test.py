@@ -113,10 +113,10 @@ def test_option_without_a_value_is_named():
 @pytest.mark.parametrize(
   ('implementation', 'rule', 'n', 'd', 'words'),
   [
-    ('byzfl numpy', 'smea', 25, 10**6, 'minutes'),
-    ('byzfl torch', 'minimum_diameter_averaging', 100, 10**5, 'minutes'),
-    ('flwr legacy', 'bulyan', 500, 10**5, 'minutes'),
-    ('flwr legacy', 'krum', 500, 10**6, 'minutes'),
+    ('byzfl numpy', 'smea', 25, 10**6, 'would take (about|hours)'),
+    ('byzfl torch', 'minimum_diameter_averaging', 100, 10**5, 'would take (about|hours)'),
+    ('flwr legacy', 'bulyan', 500, 10**5, 'would take (about|hours)'),
+    ('flwr legacy', 'krum', 500, 10**6, 'would take (about|hours)'),
     ('byzfl torch', 'nearest_neighbor_mixing', 100, 10**6, '36 GB'),
   ],
 )

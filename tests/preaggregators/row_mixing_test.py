@@ -26,3 +26,20 @@ def test_scales_rows_and_keeps_every_bit_of_others():
   scaled = row_mixing.scale_rows(rows, np.array([1.0, 1.0, 1e-38])).numpy()
   assert scaled[:2].tobytes() == rows[:2].tobytes()
   np.testing.assert_allclose(scaled[2], [3, 3], rtol=1e-6)
+
+
+def test_averages_groups_of_rows():
+  rows = np.random.default_rng(0).normal(size=[5, 70]).astype(np.float32)
+  members = np.array([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 1]], bool)
+  averages = row_mixing.average_rows(rows, members)
+  wide = rows.astype(np.float64)
+  expected = [wide[[0, 2]].mean(0), wide[1], wide[[3, 4]].mean(0)]
+  np.testing.assert_allclose(averages, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_group_with_a_nonfinite_row_is_not_a_number_and_large_rows_do_not_overflow():
+  rows = np.array([[3e38, 1], [3e38, 1], [np.inf, 1], [-np.inf, 1], [0, np.nan]], np.float32)
+  members = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 0, 1]], bool)
+  averages = row_mixing.average_rows(rows, members).numpy()
+  np.testing.assert_array_equal(averages[0], rows[0])
+  assert np.isnan(averages[1:]).all()

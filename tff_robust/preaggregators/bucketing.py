@@ -29,10 +29,9 @@ def _bucket(
   seed: signatures.Seed,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   updates = demands.as_updates(updates)
-  members = tf.cast(bucket_members(tf.shape(updates)[0], bucket_size, seed), tf.float64)
-  shares = members / tf.reduce_sum(members, axis=1, keepdims=True)
-  total_weights = tf.linalg.matvec(members, tf.cast(weights, tf.float64))
-  return row_mixing.mix_rows(updates, shares), tf.cast(total_weights, tf.float32)
+  members = bucket_members(tf.shape(updates)[0], bucket_size, seed)
+  total_weights = tf.linalg.matvec(tf.cast(members, tf.float64), tf.cast(weights, tf.float64))
+  return row_mixing.average_rows(updates, members), tf.cast(total_weights, tf.float32)
 
 
 def bucketing(updates: signatures.Updates, *, bucket_size: int, seed: signatures.Seed) -> tf.Tensor:
