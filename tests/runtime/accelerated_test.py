@@ -346,3 +346,16 @@ def test_new_computations_do_not_grow_memory(context):
 def test_refuses_numbers_out_of_range(options, message):
   with pytest.raises(ValueError, match=message), accelerated.accelerated_context(**options):
     pass
+
+
+def test_members_without_tensors_are_accumulated_sixteen_at_once(context):
+  """As the measurements of a process that measures nothing."""
+  count = tff.tensorflow.computation(lambda total, _: total + 1, np.int32, tff.StructType([]))
+  add = tff.tensorflow.computation(lambda left, right: left + right, np.int32, np.int32)
+  zero = tff.tensorflow.computation(lambda: np.int32(0))
+  same = tff.tensorflow.computation(lambda total: total, np.int32)
+  computation = tff.federated_computation(
+    lambda x: tff.federated_aggregate(x, zero(), count, add, same),
+    tff.FederatedType(tff.StructType([]), tff.CLIENTS),
+  )
+  assert computation([()] * 40) == 40

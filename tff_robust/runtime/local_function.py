@@ -206,7 +206,8 @@ class LocalFunction:
       def call(*tensors: tf.Tensor) -> Sequence[tf.Tensor]:
         so_far: Sequence[tf.Tensor] = tensors[: len(accumulator_specs)]
         members = tensors[len(accumulator_specs) :]
-        for start in range(0, len(members), len(member_specs)):
+        for position in range(_MEMBERS_PER_CALL):
+          start = position * len(member_specs)
           so_far = one([*so_far, *members[start : start + len(member_specs)]], idle)
         return so_far
 
