@@ -56,7 +56,7 @@ def average_rows(updates: signatures.Updates, members: tf.Tensor) -> tf.Tensor:
 def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
   """Returns the rows times `factors`, float64 [n], within 2**-23 of it.
 
-  Rows of factor 1 keep every bit.
+  Rows of factor 1 keep every bit; in others, entries below 2**-126 may become zero.
   """
 
   def scale(index: tf.Tensor) -> tf.Tensor:
