@@ -163,10 +163,9 @@ def build_client_update(
       # Scaled here, where it is one number.
       objective = tf.math.multiply_no_nan(mean_loss, count / divisor)
     gradients = tape.gradient(objective, weights)
-    # A choice for each leaf: with one `tf.cond` a round that is one graph takes 1.2 times as long.
-    kept = tf.nest.map_structure(
-      lambda leaf: tf.where(size > 0, leaf, tf.zeros_like(leaf)), gradients
-    )
+    # Zero times anything is zero here; a choice takes several times as long.
+    is_used = tf.cast(size > 0, tf.float32)
+    kept = tf.nest.map_structure(lambda leaf: tf.math.multiply_no_nan(leaf, is_used), gradients)
     return tf.math.multiply_no_nan(mean_loss, count), kept
 
   def gradient(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_robust.aggregators import column_blocks, distances
+from tff_robust.aggregators import distances
 
 _TRACED = tf.function(
   distances.squared_distances, input_signature=[tf.TensorSpec([None, None], tf.float32)]
@@ -30,7 +30,7 @@ def test_equals_direct_differences_on_ordinary_rows(function):
 
 
 def test_equals_direct_differences_over_many_blocks_of_columns():
-  rows = _normal([5, 2 * column_blocks.COLUMNS_PER_BLOCK + 3])
+  rows = _normal([5, 2 * distances.PRODUCT_COLUMNS + 3])
   np.testing.assert_allclose(_TRACED(rows), _by_differences(rows), rtol=1e-12, atol=0)
 
 
@@ -146,7 +146,7 @@ def test_central_row_is_honest_whatever_a_minority_sends():
 
 
 def test_gram_around_measures_any_average_of_rows():
-  rows = _normal([6, column_blocks.COLUMNS_PER_BLOCK + 7])
+  rows = _normal([6, distances.PRODUCT_COLUMNS + 7])
   rows[5] = 1e20
   gram = distances.gram_around(rows, tf.constant(2)).numpy()
   wide = rows.astype(np.float64)

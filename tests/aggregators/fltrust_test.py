@@ -53,7 +53,7 @@ def test_hand_computed_round():
 
 
 def test_wide_updates_are_taken_block_by_block():
-  width = 2 * column_blocks.COLUMNS_PER_BLOCK + 5
+  width = 2 * column_blocks.MOST_COLUMNS + 5
   generator = np.random.default_rng(3)
   root = generator.normal(size=width).astype(np.float32)
   rows = root + generator.normal(size=[4, width]).astype(np.float32)

@@ -26,7 +26,7 @@ def test_hand_computed_weighted_mean():
 
 def test_equals_numpy_average_over_many_blocks_of_columns():
   rng = np.random.default_rng(0)
-  rows = rng.normal(size=[7, 2 * column_blocks.COLUMNS_PER_BLOCK + 5]).astype(np.float32)
+  rows = rng.normal(size=[7, 2 * column_blocks.MOST_COLUMNS + 5]).astype(np.float32)
   weights = rng.integers(1, 600, size=7).astype(np.float32)
   expected = np.average(rows.astype(np.float64), axis=0, weights=weights)
   aggregate, measurements = _apply(rows, weights)

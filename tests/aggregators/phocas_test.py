@@ -15,7 +15,7 @@ def test_equals_numpy_coordinate_by_coordinate(n, f):
 
 
 def test_equals_numpy_over_many_blocks_of_columns():
-  rows = np.random.default_rng(0).normal(size=[5, column_blocks.COLUMNS_PER_BLOCK + 9])
+  rows = np.random.default_rng(0).normal(size=[5, column_blocks.MOST_COLUMNS + 9])
   rows = rows.astype(np.float32)
   actual = phocas.phocas(rows, max_byzantine=1)
   np.testing.assert_allclose(

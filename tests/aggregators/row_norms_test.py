@@ -5,7 +5,7 @@ from tff_robust.aggregators import column_blocks, row_norms
 
 def test_equals_numpy_with_and_without_a_centre():
   rng = np.random.default_rng(0)
-  rows = rng.normal(size=[4, column_blocks.COLUMNS_PER_BLOCK + 3]).astype(np.float32)
+  rows = rng.normal(size=[4, column_blocks.MOST_COLUMNS + 3]).astype(np.float32)
   centre = rng.normal(size=rows.shape[1]).astype(np.float32)
   wide = rows.astype(np.float64)
   np.testing.assert_allclose(row_norms.norms(rows), np.linalg.norm(wide, axis=1), rtol=1e-12)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tff_robust.aggregators import column_blocks, distances, krum, score_search
 
-_D = column_blocks.COLUMNS_PER_BLOCK + 700
+_D = column_blocks.UNDIVIDED_COLUMNS + 700
 
 
 def _rows(n, seed=0, d=_D):

@@ -10,7 +10,7 @@ def test_hand_computed_votes():
 
 
 def test_equals_counting_over_many_blocks_of_columns():
-  rows = np.random.default_rng(0).normal(size=[7, column_blocks.COLUMNS_PER_BLOCK + 1])
+  rows = np.random.default_rng(0).normal(size=[7, column_blocks.MOST_COLUMNS + 1])
   np.testing.assert_array_equal(
     sign_majority.sign_majority(rows.astype(np.float32)), coordinate_rules.sign_majority(rows)
   )

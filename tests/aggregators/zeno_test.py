@@ -90,7 +90,7 @@ def test_duplicates_are_no_obstacle():
 
 
 def test_wide_updates_are_taken_block_by_block():
-  width = 2 * column_blocks.COLUMNS_PER_BLOCK + 5
+  width = 2 * column_blocks.MOST_COLUMNS + 5
   rows = np.random.default_rng(3).normal(size=[4, width]).astype(np.float32)
   decreases = np.array([1.0, 2.0, 3.0, 4.0])
   expected, _ = rooted_rules.zeno_with_selection(rows, decreases, 2, 1e-4)

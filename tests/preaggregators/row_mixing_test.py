@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from tff_robust.aggregators import column_blocks
 from tff_robust.preaggregators import row_mixing
@@ -6,7 +7,7 @@ from tff_robust.preaggregators import row_mixing
 
 def test_mixes_rows_over_many_blocks_of_columns():
   rng = np.random.default_rng(0)
-  rows = rng.normal(size=[4, 2 * column_blocks.COLUMNS_PER_BLOCK + 3]).astype(np.float32)
+  rows = rng.normal(size=[4, 2 * column_blocks.MOST_COLUMNS + 3]).astype(np.float32)
   shares = rng.normal(size=[3, 4])
   np.testing.assert_allclose(
     row_mixing.mix_rows(rows, shares), shares @ rows.astype(np.float64), rtol=1e-5, atol=1e-6
@@ -21,11 +22,19 @@ def test_a_nonfinite_row_spoils_what_it_enters_and_nothing_else():
   assert np.isnan(mixed[1:]).all()
 
 
-def test_scales_rows_and_keeps_every_bit_of_others():
-  rows = np.array([[2, 1e-45], [3, np.nan], [3e38, 3e38]], np.float32)
-  scaled = row_mixing.scale_rows(rows, np.array([1.0, 1.0, 1e-38])).numpy()
-  assert scaled[:2].tobytes() == rows[:2].tobytes()
-  np.testing.assert_allclose(scaled[2], [3, 3], rtol=1e-6)
+def test_scales_rows_and_leaves_others_as_they_are():
+  rows = np.array([[2, -7.5], [3, np.nan], [np.inf, 5]], np.float32)
+  scaled = row_mixing.scale_rows(rows, np.array([1.0, 0.5, 1.0])).numpy()
+  assert scaled[[0, 2]].tobytes() == rows[[0, 2]].tobytes()
+  np.testing.assert_array_equal(scaled[1], [1.5, np.nan])
+
+
+@pytest.mark.parametrize('factor', [1e-38, 3e-45, 1e-60])
+def test_factors_for_which_float32_has_no_digits_scale_as_well(factor):
+  rows = np.array([[3e38, 3e38], [1, 2], [1e20, 5e37]], np.float32)
+  scaled = row_mixing.scale_rows(rows, np.array([factor, 1.0, 0.25])).numpy()
+  np.testing.assert_allclose(scaled[0], rows[0].astype(np.float64) * factor, rtol=1e-6)
+  np.testing.assert_array_equal(scaled[1:], rows[1:] * np.float32([[1], [0.25]]))
 
 
 def test_averages_groups_of_rows():

@@ -5,9 +5,6 @@ import tensorflow as tf
 from tff_robust import signatures
 from tff_robust.aggregators import column_blocks
 
-# A sum leaves nothing but itself in the cache, so that blocks may be wide.
-_COLUMNS_PER_BLOCK = 2 * column_blocks.COLUMNS_PER_BLOCK
-
 
 def weighted_sum(
   updates: signatures.Updates, weights: tf.Tensor, *, beside: tf.Tensor | None = None
@@ -37,9 +34,7 @@ def weighted_sum(
       total += tf.math.multiply_no_nan(tf.cast(values, tf.float64), weights[-1])
     return tf.cast(total, tf.float32)
 
-  return column_blocks.map_columns(
-    block_sum, updates, beside=beside, columns_per_block=_COLUMNS_PER_BLOCK
-  )
+  return column_blocks.map_columns(block_sum, updates, beside=beside)
 
 
 def weighted_average(

@@ -12,7 +12,13 @@ import tensorflow as tf
 
 from tff_robust import signatures
 
-COLUMNS_PER_BLOCK = 4_096
+# A block has so many entries, which in float64 with a copy or two stay in a core's cache; fewer
+# columns than the first figure are slow to take out of a row, more than the second gain nothing.
+_ENTRIES_PER_BLOCK = 400_000
+_FEWEST_COLUMNS = 512
+MOST_COLUMNS = 16_384
+# Matrices that are no wider are one block.
+UNDIVIDED_COLUMNS = 4_096
 # An operation on one block does not always keep all cores busy.
 PARALLEL_BLOCKS = 4
 
@@ -21,9 +27,17 @@ def _num_columns(updates: signatures.Updates) -> tf.Tensor:
   return tf.shape(updates)[1]
 
 
-def _fits_one_block(updates: signatures.Updates, columns_per_block: int) -> bool:
+def _fits_one_block(updates: signatures.Updates, columns_per_block: int | None) -> bool:
   width = updates.shape[1]
-  return width is not None and width <= columns_per_block
+  return width is not None and width <= (columns_per_block or UNDIVIDED_COLUMNS)
+
+
+def _width(updates: signatures.Updates, columns_per_block: int | None) -> tf.Tensor:
+  """Returns int32 []: `columns_per_block`, or what suits the number of rows."""
+  if columns_per_block is not None:
+    return tf.constant(columns_per_block)
+  num_rows = tf.maximum(tf.shape(updates)[0], 1)
+  return tf.clip_by_value(_ENTRIES_PER_BLOCK // num_rows, _FEWEST_COLUMNS, MOST_COLUMNS)
 
 
 def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
@@ -31,9 +45,9 @@ def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tuple[tf.Te
 
 
 def _block(
-  updates: signatures.Updates, beside: tf.Tensor | None, start: tf.Tensor, columns_per_block: int
+  updates: signatures.Updates, beside: tf.Tensor | None, start: tf.Tensor, width: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-  stop = start + columns_per_block
+  stop = start + width
   return _whole(updates[:, start:stop], None if beside is None else beside[start:stop])
 
 
@@ -43,7 +57,7 @@ def total(
   *,
   initial: tf.Tensor,
   beside: tf.Tensor | None = None,
-  columns_per_block: int = COLUMNS_PER_BLOCK,
+  columns_per_block: int | None = None,
   parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns `initial` plus the sum of `block_fn` over blocks of columns.
@@ -53,7 +67,8 @@ def total(
     updates: float32 [n, d].
     initial: What an empty sum is.
     beside: float32 [d], of which `block_fn` is then given the same columns, [width].
-    columns_per_block: The largest width that `block_fn` is given.
+    columns_per_block: The largest width that `block_fn` is given; None for one that suits the
+      number of rows.
     parallel_blocks: How many blocks a graph may have in flight at once. They are added in
       order: the sum does not depend on it.
 
@@ -63,9 +78,11 @@ def total(
   if _fits_one_block(updates, columns_per_block):
     return tf.ensure_shape(initial + block_fn(*_whole(updates, beside)), initial.shape)
 
+  width = _width(updates, columns_per_block)
+
   def add_block(start: tf.Tensor, partial: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    block = block_fn(*_block(updates, beside, start, columns_per_block))
-    return start + columns_per_block, tf.ensure_shape(partial + block, initial.shape)
+    block = block_fn(*_block(updates, beside, start, width))
+    return start + width, tf.ensure_shape(partial + block, initial.shape)
 
   _, result = tf.while_loop(
     lambda start, _: start < _num_columns(updates),
@@ -81,7 +98,7 @@ def map_columns(
   updates: signatures.Updates,
   *,
   beside: tf.Tensor | None = None,
-  columns_per_block: int = COLUMNS_PER_BLOCK,
+  columns_per_block: int | None = None,
   parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns the concatenation of `block_fn` over blocks of columns.
@@ -90,7 +107,8 @@ def map_columns(
     block_fn: `float32 [n, width] -> float32 [width]`.
     updates: float32 [n, d].
     beside: float32 [d], of which `block_fn` is then given the same columns, [width].
-    columns_per_block: The largest width that `block_fn` is given.
+    columns_per_block: The largest width that `block_fn` is given; None for one that suits the
+      number of rows.
     parallel_blocks: How many blocks a graph may have in flight at once.
 
   Returns:
@@ -98,10 +116,11 @@ def map_columns(
   """
   if _fits_one_block(updates, columns_per_block):
     return block_fn(*_whole(updates, beside))
-  num_blocks = (_num_columns(updates) + columns_per_block - 1) // columns_per_block
+  width = _width(updates, columns_per_block)
+  num_blocks = (_num_columns(updates) + width - 1) // width
 
   def write_block(index: tf.Tensor, blocks: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-    block = block_fn(*_block(updates, beside, index * columns_per_block, columns_per_block))
+    block = block_fn(*_block(updates, beside, index * width, width))
     return index + 1, blocks.write(index, block)
 
   _, blocks = tf.while_loop(
@@ -121,7 +140,7 @@ def map_matrix(
   updates: signatures.Updates,
   *,
   num_rows: Any,
-  columns_per_block: int = COLUMNS_PER_BLOCK,
+  columns_per_block: int | None = None,
 ) -> tf.Tensor:
   """Returns the concatenation, along columns, of `block_fn` over blocks of columns.
 
@@ -131,19 +150,23 @@ def map_matrix(
     block_fn: `float32 [n, width] -> float32 [m, width]`.
     updates: float32 [n, d].
     num_rows: m, an int or int32 [].
-    columns_per_block: The largest width that `block_fn` is given.
+    columns_per_block: The largest width that `block_fn` is given; None for one that suits the
+      number of rows.
 
   Returns:
     float32 [m, d].
   """
   if _fits_one_block(updates, columns_per_block):
     return block_fn(updates)
-  num_columns = _num_columns(updates)
+  num_columns, width = _num_columns(updates), _width(updates, columns_per_block)
 
   def write_block(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    stop = tf.minimum(start + columns_per_block, num_columns)
+    stop = tf.minimum(start + width, num_columns)
     block = block_fn(updates[:, start:stop])
-    return stop, write(matrix, block, begin=[0, start], end=[num_rows, stop])
+    # In place, since nothing else holds the matrix.
+    return stop, tf.raw_ops.TensorStridedSliceUpdate(
+      input=matrix, begin=[0, start], end=[num_rows, stop], strides=[1, 1], value=block
+    )
 
   matrix = unwritten([num_rows, num_columns])
   _, matrix = tf.while_loop(
@@ -160,11 +183,6 @@ def unwritten(shape: Any) -> tf.Tensor:
   return tf.raw_ops.Empty(shape=shape, dtype=tf.float32, init=False)
 
 
-def write(matrix: tf.Tensor, block: tf.Tensor, *, begin: Any, end: Any) -> tf.Tensor:
-  """Returns `matrix` with `block` at rows and columns from `begin` up to `end`.
-
-  In place, if nothing else holds `matrix`.
-  """
-  return tf.raw_ops.TensorStridedSliceUpdate(
-    input=matrix, begin=begin, end=end, strides=[1, 1], value=block
-  )
+def write_row(matrix: tf.Tensor, row: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+  """Returns `matrix` with `row` at an index, in place: nothing else may hold `matrix`."""
+  return tf.raw_ops.InplaceUpdate(x=matrix, i=index[tf.newaxis], v=row[tf.newaxis])

@@ -26,7 +26,7 @@ def pays(updates: signatures.Updates) -> bool:
   width = updates.shape[1]
   return (
     width is not None
-    and width > column_blocks.COLUMNS_PER_BLOCK
+    and width > column_blocks.UNDIVIDED_COLUMNS
     and not tf.config.get_visible_devices('GPU')
     and all(os.environ.get(mode, 'strict').lower() == 'strict' for mode in _FLOAT32_MODES)
   )

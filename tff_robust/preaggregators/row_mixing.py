@@ -1,11 +1,12 @@
 """Rows replaced by averages or multiples of rows."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from tff_robust import signatures
 from tff_robust.aggregators import column_blocks, demands
+
+# Smaller factors are applied in two steps.
+_SMALLEST_FACTOR = 1e-30
 
 
 def mix_rows(updates: signatures.Updates, shares: tf.Tensor) -> tf.Tensor:
@@ -21,12 +22,19 @@ def mix_rows(updates: signatures.Updates, shares: tf.Tensor) -> tf.Tensor:
   finite = demands.finite_rows(updates)
   spoiled = tf.reduce_any(tf.not_equal(shares, 0.0) & ~finite[tf.newaxis, :], axis=1)
 
-  def mix_block(block: tf.Tensor) -> tf.Tensor:
-    wide = tf.where(finite[:, tf.newaxis], tf.cast(block, tf.float64), tf.constant(0.0, tf.float64))
-    mixed = tf.cast(tf.matmul(shares, wide), tf.float32)
+  def mix_finite(block: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.matmul(shares, tf.cast(block, tf.float64)), tf.float32)
+
+  def mix_any(block: tf.Tensor) -> tf.Tensor:
+    mixed = mix_finite(tf.where(finite[:, tf.newaxis], block, 0.0))
     return tf.where(spoiled[:, tf.newaxis], float('nan'), mixed)
 
-  return column_blocks.map_matrix(mix_block, updates, num_rows=tf.shape(shares)[0])
+  num_mixed = tf.shape(shares)[0]
+  return tf.cond(
+    tf.reduce_all(finite),
+    lambda: column_blocks.map_matrix(mix_finite, updates, num_rows=num_mixed),
+    lambda: column_blocks.map_matrix(mix_any, updates, num_rows=num_mixed),
+  )
 
 
 def average_rows(updates: signatures.Updates, members: tf.Tensor) -> tf.Tensor:
@@ -39,10 +47,17 @@ def average_rows(updates: signatures.Updates, members: tf.Tensor) -> tf.Tensor:
   Returns:
     float32 [m, d]. A group with a NaN or an infinity is all NaN.
   """
+  num_groups = tf.shape(members)[0]
 
   def average(index: tf.Tensor) -> tf.Tensor:
-    rows = tf.gather(updates, tf.where(members[index])[:, 0])
-    mean = tf.reduce_mean(tf.cast(rows, tf.float64), axis=0)
+    rows = tf.where(members[index])[:, 0]
+
+    def add(position: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+      return position + 1, total + tf.cast(updates[rows[position]], tf.float64)
+
+    first = tf.cast(updates[rows[0]], tf.float64)
+    _, total = tf.while_loop(lambda position, _: position < tf.size(rows), add, (1, first))
+    mean = total / tf.cast(tf.size(rows), tf.float64)
     # No sum of float32 overflows in float64.
     return tf.cond(
       tf.math.is_finite(tf.reduce_sum(mean)),
@@ -50,42 +65,29 @@ def average_rows(updates: signatures.Updates, members: tf.Tensor) -> tf.Tensor:
       lambda: tf.fill(tf.shape(mean), float('nan')),
     )
 
-  return _row_by_row(average, tf.shape(members)[0], updates)
+  def write(index: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return index + 1, column_blocks.write_row(matrix, average(index), index)
+
+  matrix = column_blocks.unwritten([num_groups, tf.shape(updates)[1]])
+  _, matrix = tf.while_loop(lambda index, _: index < num_groups, write, (tf.constant(0), matrix))
+  return tf.ensure_shape(matrix, [None, updates.shape[1]])
 
 
 def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
-  """Returns the rows times `factors`, float64 [n], within 2**-23 of it.
+  """Returns the rows times `factors`, float64 [n] and positive, within 2**-22 of it.
 
-  Rows of factor 1 keep every bit; in others, entries below 2**-126 may become zero.
+  Rows of factor 1 keep their values. As in any product, entries that are below 2**-126, or
+  become so, may turn to zero.
   """
 
-  def scale(index: tf.Tensor) -> tf.Tensor:
-    row, factor = updates[index], factors[index]
-    # A float32 of few digits, or none, where it is much smaller.
-    is_ordinary = tf.abs(factor) > 1e-30
-    return tf.case(
-      [
-        (tf.equal(factor, 1.0), lambda: row),
-        (is_ordinary, lambda: row * tf.cast(factor, tf.float32)),
-      ],
-      default=lambda: tf.cast(tf.cast(row, tf.float64) * factor, tf.float32),
-    )
+  def times(matrix: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    return matrix * tf.cast(factors, tf.float32)[:, tf.newaxis]
 
-  scaled = _row_by_row(scale, tf.shape(updates)[0], updates)
-  return tf.ensure_shape(scaled, updates.shape)
+  def in_two_steps() -> tf.Tensor:
+    # A float32 has few digits, or none, where it is much smaller.
+    first = tf.minimum(tf.constant(1.0, tf.float64), factors / _SMALLEST_FACTOR)
+    return times(times(updates, factors / first), first)
 
-
-def _row_by_row(
-  row_fn: Callable[[tf.Tensor], tf.Tensor], num_rows: tf.Tensor, updates: signatures.Updates
-) -> tf.Tensor:
-  """Returns what `row_fn` makes of each index, float32 [num_rows, d], beside updates [n, d]."""
-  num_columns = tf.shape(updates)[1]
-
-  def write_row(index: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    row = row_fn(index)[tf.newaxis]
-    begin, end = [index, 0], [index + 1, num_columns]
-    return index + 1, column_blocks.write(matrix, row, begin=begin, end=end)
-
-  matrix = column_blocks.unwritten([num_rows, num_columns])
-  _, matrix = tf.while_loop(lambda index, _: index < num_rows, write_row, (tf.constant(0), matrix))
-  return tf.ensure_shape(matrix, [None, updates.shape[1]])
+  return tf.cond(
+    tf.reduce_any(factors < _SMALLEST_FACTOR), in_two_steps, lambda: times(updates, factors)
+  )
