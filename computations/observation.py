@@ -129,7 +129,9 @@ def _sums(block: tf.Tensor, released: tf.Tensor, kept: tf.Tensor, count: tf.Tens
     mean; its squared differences from the honest mean.
   """
   # Gathered and not multiplied by zero, because zero times infinity is not zero.
-  rows = tf.cast(tf.gather(block, kept), tf.float64)
+  all_kept = tf.equal(tf.size(kept), tf.shape(block)[0])
+  rows = tf.cond(all_kept, lambda: block, lambda: tf.gather(block, kept))
+  rows = tf.cast(rows, tf.float64)
   released = tf.cast(released, tf.float64)
   mean = tf.reduce_sum(rows, axis=0) / tf.maximum(count, 1.0)
   halves = map(tf.nn.l2_loss, (mean, rows - mean, released, released - mean))

@@ -18,15 +18,27 @@ def _mean(
   updates: signatures.Updates, weights: signatures.Weights | None
 ) -> tuple[signatures.Aggregate, Mapping[str, tf.Tensor]]:
   updates = demands.as_updates(updates)
-  finite = demands.finite_rows(updates)
   if weights is None:
-    weights = tf.ones_like(finite, tf.float32)
+    weights = tf.ones(tf.shape(updates)[:1])
   weights = tf.convert_to_tensor(weights, tf.float32)
-  usable = finite & tf.math.is_finite(weights) & (weights >= 0)
-  counted = tf.where(usable, tf.cast(weights, tf.float64), 0.0)
-  return averages.weighted_average(updates, counted), {
+  weighable = tf.math.is_finite(weights) & (weights >= 0)
+
+  def over(usable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    counted = tf.where(usable, tf.cast(weights, tf.float64), 0.0)
+    return averages.weighted_average(updates, counted), usable
+
+  aggregate, usable = over(weighable)
+  # An entry that is not finite shows in the average, unless its row weighs nothing: mostly
+  # the rows need not be looked at twice.
+  all_shown = tf.reduce_all(weighable & (weights > 0))
+  aggregate, usable = tf.cond(
+    all_shown & tf.math.is_finite(tf.reduce_sum(aggregate)),
+    lambda: (aggregate, usable),
+    lambda: over(weighable & demands.finite_rows(updates)),
+  )
+  return aggregate, {
     'num_nonfinite': tf.math.count_nonzero(~usable, dtype=tf.int32),
-    'round_rejected': tf.equal(tf.reduce_sum(counted), 0.0),
+    'round_rejected': ~tf.reduce_any(usable & (weights > 0)),
   }
 
 

@@ -76,7 +76,7 @@ class Accumulation(NamedTuple):
   """The parts of a `tff.federated_aggregate` that gathers rows.
 
   Attributes:
-    as_row: On clients: what is sent to `<row=float32[1,d],tags=<...>>`.
+    as_row: On clients: what is sent to `<row=float32[d],tags=<...>>`.
     zero: The empty accumulator.
     accumulate: `(accumulator, row) -> accumulator`.
     merge: `(accumulator, accumulator) -> accumulator`, the rows of the first before
@@ -106,10 +106,7 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
   tag_types = collections.OrderedDict((name, _TAG_DTYPES[name]) for name in tag_names)
   sent_type = tff.types.to_type(collections.OrderedDict(update=value_type, **tag_types))
   row_type = tff.types.to_type(
-    collections.OrderedDict(
-      row=(np.float32, [1, width]),
-      tags=collections.OrderedDict((name, (dtype, [1])) for name, dtype in tag_types.items()),
-    )
+    collections.OrderedDict(row=(np.float32, [width]), tags=collections.OrderedDict(tag_types))
   )
   gathered_type = tff.types.to_type(
     collections.OrderedDict(
@@ -118,10 +115,16 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
     )
   )
 
-  @tff.tensorflow.computation(sent_type)
+  @tff.tensorflow.computation(value_type)
+  def flatten(update: Any) -> Any:
+    return flat.flatten(update)
+
+  @tff.federated_computation(sent_type)
   def as_row(sent: Any) -> Any:
-    tags = collections.OrderedDict((name, sent[name][tf.newaxis]) for name in tag_names)
-    return collections.OrderedDict(row=flat.flatten(sent['update'])[tf.newaxis], tags=tags)
+    # What is one row already takes no TensorFlow, which would cost a call for each client.
+    row = sent.update if sent_type.update == row_type.row else flatten(sent.update)
+    tags = collections.OrderedDict((name, sent[name]) for name in tag_names)
+    return collections.OrderedDict(row=row, tags=tags)
 
   @tff.tensorflow.computation
   def zero() -> Any:
@@ -131,9 +134,11 @@ def build_accumulation(value_type: tff.Type, *, tag_names: Sequence[str]) -> Acc
   @tff.tensorflow.computation(gathered_type, row_type)
   def accumulate(gathered: Any, sent: Any) -> Any:
     tags = collections.OrderedDict(
-      (name, tf.concat([gathered['tags'][name], sent['tags'][name]], axis=0)) for name in tag_names
+      (name, tf.concat([gathered['tags'][name], sent['tags'][name][tf.newaxis]], axis=0))
+      for name in tag_names
     )
-    stacks = _push(gathered['stacks'], row_accumulation.marked(sent['row']))
+    row = row_accumulation.marked(sent['row'])
+    stacks = _push(gathered['stacks'], row[tf.newaxis])
     return collections.OrderedDict(stacks=stacks, tags=tags)
 
   @tff.tensorflow.computation(gathered_type, gathered_type)

@@ -59,8 +59,6 @@ def own_resources(graph_def: Any) -> list[str]:
   names = []
   for node in graph_def.node:
     if node.op == 'VarHandleOp' and node.attr['container'].s != resident.CONTAINER.encode():
-      if node.attr['container'].s == resident.CONTAINER.encode():
-        continue
       node.attr['shared_name'].s = _ANONYMOUS_NAME
       node.attr['container'].s = b''
     elif node.op in _ANONYMOUS_TABLES:

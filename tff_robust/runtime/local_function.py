@@ -29,8 +29,8 @@ _NODES = re.compile(
   r'\s*\[\[(?:\{\{[^}]*\}\})+\]\]|\{\{function_node [^}]*\}\}\s*|\s*\[Op:\w+\](?: name:\s*$)?'
 )
 _SEQUENCE_INTRINSICS = ('sequence_map', 'sequence_reduce', 'sequence_sum')
-# Members that are accumulated by one call.
-_MEMBERS_PER_CALL = 16
+# Members that are accumulated by one call: as many as there are of the first number that fits.
+_MEMBERS_PER_CALL = (16, 4)
 
 
 def is_local(function: Any) -> bool:
@@ -101,7 +101,7 @@ class LocalFunction:
     self._leaves: dict[int, tensorflow_function.TensorFlowFunction] = {}
     self._lock = threading.Lock()
     self._traced: tensorflow_internals.FlatFunction | None = None
-    self._traced_several: tensorflow_internals.FlatFunction | None = None
+    self._traced_several: dict[int, tensorflow_internals.FlatFunction] = {}
     self._appends = row_accumulation.appends(block)
     self._unflatten_result = flat_values.unflattener(block.type_signature.result)
 
@@ -145,13 +145,14 @@ class LocalFunction:
         so_far = row_accumulation.append_all(so_far, pending[::-1])
       pending.clear()
       return so_far
-    if len(pending) < _MEMBERS_PER_CALL or not tf.executing_eagerly():
+    fitting = [count for count in _MEMBERS_PER_CALL if count <= len(pending)]
+    if not fitting or not tf.executing_eagerly():
       return self((so_far, pending.pop()), cancellation)
     tensors = flat_values.flatten(so_far, [])
-    for _ in range(_MEMBERS_PER_CALL):
+    for _ in range(fitting[0]):
       flat_values.flatten(pending.pop(), tensors)
     with self._explained(cancellation):
-      traced = self._traced_several or self._trace_several()
+      traced = self._traced_several.get(fitting[0]) or self._trace_several(fitting[0])
       return self._unflatten_result(traced(tensors, cancellation))
 
   @contextlib.contextmanager
@@ -193,11 +194,12 @@ class LocalFunction:
       self._block = None
       return self._traced
 
-  def _trace_several(self) -> tensorflow_internals.FlatFunction:
+  def _trace_several(self, count: int) -> tensorflow_internals.FlatFunction:
+    """Returns the accumulation of `count` members."""
     one = self._traced or self._trace()
     with self._lock:
-      if self._traced_several is not None:
-        return self._traced_several
+      if count in self._traced_several:
+        return self._traced_several[count]
       accumulator_type, member_type = self.type_signature.parameter
       accumulator_specs = flat_values.flat_specs(accumulator_type)
       member_specs = flat_values.flat_specs(member_type)
@@ -206,15 +208,16 @@ class LocalFunction:
       def call(*tensors: tf.Tensor) -> Sequence[tf.Tensor]:
         so_far: Sequence[tf.Tensor] = tensors[: len(accumulator_specs)]
         members = tensors[len(accumulator_specs) :]
-        for position in range(_MEMBERS_PER_CALL):
+        for position in range(count):
           start = position * len(member_specs)
           so_far = one([*so_far, *members[start : start + len(member_specs)]], idle)
         return so_far
 
-      specs = accumulator_specs + member_specs * _MEMBERS_PER_CALL
+      specs = accumulator_specs + member_specs * count
       function = tf.function(call, autograph=False, input_signature=specs)
-      self._traced_several = tensorflow_internals.FlatFunction(function.get_concrete_function())
-      return self._traced_several
+      traced = tensorflow_internals.FlatFunction(function.get_concrete_function())
+      self._traced_several[count] = traced
+      return traced
 
   def _evaluate(self, block: Any, scope: Mapping[str, Any]) -> Any:
     """Returns the value of a block on the tensors of the graph that is being traced."""

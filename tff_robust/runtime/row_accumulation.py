@@ -8,7 +8,7 @@ Such an accumulation carries a mark, a node of its graph with a name of its own,
 TFF's compiler and goes to workers too. Runtimes that do not know the mark run the computation
 as it is. An accumulator is `<stacks=<float32[?,d],...>,tags=<t[?],...>>`, whose rows, in the
 order of arrival, are those of the last stack up to those of the first; what arrives is
-`<row=float32[1,d],tags=<t[1],...>>`.
+`<row=float32[d],tags=<t,...>>`.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _MARK = 'tff_robust_appends_one_row'
 
 
 def marked(row: tf.Tensor) -> tf.Tensor:
-  """Returns a row, float32 [1, d]; says that the graph around it appends it and its tags."""
+  """Returns a row, float32 [d]; says that the graph around it appends it and its tags."""
   return tf.identity(row, name=_MARK)
 
 
@@ -43,9 +43,13 @@ def append_all(so_far: Any, members: list[Any]) -> Any:
     members: What arrives, in the executor's form; at least one.
   """
   stacks, tags = so_far
-  rows = tf.concat([*stacks[::-1], *[row for row, _ in members]], axis=0)
+  arrived = [row for row, _ in members]
+  if all(stack.shape[0] == 0 for stack in stacks):
+    rows = tf.stack(arrived)
+  else:
+    rows = tf.concat([*stacks[::-1], *[row[tf.newaxis] for row in arrived]], axis=0)
   columns = [
-    tf.concat([tag, *[own[position] for _, own in members]], axis=0)
+    tf.concat([tag, tf.stack([own[position] for _, own in members])], axis=0)
     for position, tag in enumerate(tags)
   ]
   nothing = stacks[0][:0]
