@@ -25,6 +25,9 @@ def training_round(work: work_lib.RoundWork, *, device: str) -> Callable[[], flo
     features = tf.constant(x.reshape(*batches, *work_lib.IMAGE_SHAPE))
     labels = tf.constant(y.reshape(batches))
 
+  # A graph of its own, as in our client work: as part of the loop over clients or batches, its
+  # gradients of poolings sometimes miss oneDNN.
+  @tf.function(autograph=False, experimental_attributes={'_noinline': True})
   def gradient(weights: Sequence[tf.Tensor], x: tf.Tensor, y: tf.Tensor) -> Any:
     with tf.GradientTape() as tape:
       tape.watch(weights)

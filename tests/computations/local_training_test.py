@@ -150,3 +150,23 @@ def test_mechanism_for_another_batch_size_is_refused():
   training = local_training.LocalTraining(algorithm='fed_sgd', batch_size=5)
   with pytest.raises(ValueError, match=r'expected_batch_size=4 .* batch_size=5'):
     local_training.build_client_update(toy_problems.softmax_regression(), training, mechanism)
+
+
+def test_a_local_step_is_a_graph_of_its_own():
+  training = local_training.LocalTraining(algorithm='fed_avg', batch_size=5)
+  client_update = local_training.build_client_update(toy_problems.softmax_regression(), training)
+  x, y = problem()
+  weights = [tf.zeros([4, 3]), tf.zeros([3])]
+  traced = tf.function(client_update, autograph=False).get_concrete_function(
+    weights, x, y, tf.constant(SEED), tf.constant(OTHER_SEED)
+  )
+  graph_def = traced.graph.as_graph_def()
+  functions = {function.signature.name: function for function in graph_def.library.function}
+  (loop,) = [node for node in graph_def.node if node.op in ('While', 'StatelessWhile')]
+  calls = [
+    functions[node.attr['f'].func.name]
+    for node in functions[loop.attr['body'].func.name].node_def
+    if node.op in ('PartitionedCall', 'StatefulPartitionedCall')
+  ]
+  steps = [function for function in calls if function.attr['_noinline'].b]
+  assert len(steps) == 1

@@ -55,6 +55,15 @@ def test_loop_gives_what_the_reduction_gives(wrap, num_batches):
   assert total == 4.0 * num_batches
 
 
+def test_step_stays_a_graph_of_its_own():
+  graph_def, _ = _graph(tff.tensorflow.computation(_reduce, PAIRS))
+  (reduction,) = [node for node in graph_def.node if node.op == 'ReduceDataset']
+  step = reduction.attr['f'].func.name
+  dataset_loops.rewrite_reductions(graph_def)
+  kept = [f.signature.name for f in graph_def.library.function if f.attr['_noinline'].b]
+  assert kept == [step]
+
+
 def test_nested_reductions_are_rewritten():
   def nested(sequence):
     return sequence.reduce(

@@ -43,6 +43,9 @@ def _rewrite(node: Any, library: Any) -> None:
   argument_types = list(node.attr['Targuments'].list.type)
   step_name = node.attr['f'].func.name
   step = next(f for f in library.function if f.signature.name == step_name)
+  # A graph of its own, as it is in ReduceDataset. Where it is part of the loop, whose edges go
+  # round, TensorFlow gives gradients of poolings to oneDNN or not, as it happens.
+  step.attr['_noinline'].b = True
   inputs = [tf.as_dtype(argument.type) for argument in step.signature.input_arg]
   element_types = inputs[len(state_types) : len(inputs) - len(argument_types)]
   state_shapes = [tf.TensorShape(shape) for shape in node.attr['output_shapes'].list.shape]
