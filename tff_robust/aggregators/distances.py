@@ -41,14 +41,21 @@ def _to_float64(values: tf.Tensor) -> tf.Tensor:
 
 
 def _self_product(rows: tf.Tensor) -> tf.Tensor:
-  """Returns the inner products of rows [n, width], each pair of different halves once."""
-  num_rows = tf.shape(rows)[0]
-  first, second = rows[: num_rows // 2], rows[num_rows // 2 :]
-  among_first = tf.matmul(first, first, transpose_b=True)
-  across = tf.matmul(first, second, transpose_b=True)
-  among_second = tf.matmul(second, second, transpose_b=True)
-  upper = tf.concat([among_first, across], axis=1)
-  lower = tf.concat([tf.transpose(across), among_second], axis=1)
+  """Returns the inner products of rows in float64, each pair of different halves once.
+
+  Args:
+    rows: [n, width], or [b, n, width] of which the products are added up.
+  """
+  half = tf.shape(rows)[-2] // 2
+  first, second = rows[..., :half, :], rows[..., half:, :]
+
+  def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    products = tf.cast(tf.matmul(left, right, transpose_b=True), tf.float64)
+    return products if rows.shape.rank == 2 else tf.reduce_sum(products, axis=0)
+
+  across = product(first, second)
+  upper = tf.concat([product(first, first), across], axis=1)
+  lower = tf.concat([tf.transpose(across), product(second, second)], axis=1)
   return tf.concat([upper, lower], axis=0)
 
 
@@ -199,16 +206,20 @@ def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
   first = updates[:, :_FLOAT32_COLUMNS]
   origin = central_row(_from_gram(gram(first))[0])
 
+  num_rows = tf.shape(updates)[0]
+
   def block_gram(block: tf.Tensor) -> tf.Tensor:
     centred = block - tf.gather(block, [origin])
-    return tf.cast(tf.matmul(centred, centred, transpose_b=True), tf.float64)
+    missing = -tf.shape(block)[1] % _FLOAT32_COLUMNS
+    centred = tf.cond(missing > 0, lambda: tf.pad(centred, [[0, 0], [0, missing]]), lambda: centred)
+    parts = tf.reshape(centred, [num_rows, -1, _FLOAT32_COLUMNS])
+    return _self_product(tf.transpose(parts, [1, 0, 2]))
 
-  num_rows = tf.shape(updates)[0]
   products = column_blocks.total(
     block_gram,
     updates,
     initial=tf.zeros([num_rows, num_rows], tf.float64),
-    columns_per_block=_FLOAT32_COLUMNS,
+    columns_per_block=8 * _FLOAT32_COLUMNS,
   )
   squared_norms = tf.linalg.diag_part(products)
   norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
@@ -236,9 +247,8 @@ def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, 
   def block_products(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
     across = tf.matmul(tf.gather(wide, rows), wide, transpose_b=True)
-    # A product of each row with itself, in one pass.
-    squared_norms = tf.matmul(wide[:, tf.newaxis, :], wide[:, :, tf.newaxis])[:, :, 0]
-    return tf.concat([across, tf.transpose(squared_norms)], axis=0)
+    squared_norms = tf.reduce_sum(tf.square(wide), axis=1)
+    return tf.concat([across, squared_norms[tf.newaxis]], axis=0)
 
   products = column_blocks.total(
     block_products, updates, initial=tf.zeros([num_chosen + 1, num_rows], tf.float64)
