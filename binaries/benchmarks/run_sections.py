@@ -49,7 +49,7 @@ def start(options: sections.Options) -> sections.Section:
 
 def memory(options: sections.Options) -> sections.Section:
   """Growth of memory over thousands of rounds of a small process."""
-  warm_up, measured, step = (500, 3000, 100) if not options.smoke else (4, 8, 2)
+  warm_up, measured, step = (500, 10_000, 250) if not options.smoke else (4, 8, 2)
   work = work_lib.RoundWork(implementation='ours', num_clients=5, hidden_units=2, resident=True)
   section = sections.Section(
     name='memory', title='Growth of memory: FedSGD of 5 clients, tiny network'

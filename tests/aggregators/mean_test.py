@@ -44,6 +44,13 @@ def test_nonfinite_rows_are_dropped_and_weights_renormalised(bad):
   assert not measurements['round_rejected']
 
 
+def test_a_nonfinite_row_that_weighs_nothing_is_counted():
+  aggregate, measurements = _apply(np.array([[1, 0], [np.nan, 1]], np.float32), np.float32([2, 0]))
+  np.testing.assert_array_equal(aggregate, [1, 0])
+  assert measurements['num_nonfinite'] == 1
+  assert not measurements['round_rejected']
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -1.0])
 def test_rows_with_an_impossible_weight_are_dropped(bad):
   aggregate, measurements = _apply(

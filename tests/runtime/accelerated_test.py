@@ -204,7 +204,7 @@ def test_cohorts_of_any_size_use_the_same_functions(context, monkeypatch):
   computation = tff.federated_computation(
     lambda x: tff.federated_sum(tff.federated_map(add_one, x)), INTS
   )
-  computation([1] * 17)  # Accumulates sixteen members at once, and one.
+  computation([1] * 21)  # Accumulates sixteen members at once, four, and one.
   monkeypatch.setattr(tf, 'function', None)  # Nothing more may be traced.
   for num_clients in (0, 1, 2, 7, 40):
     assert computation([1] * num_clients) == 2 * num_clients
@@ -277,8 +277,8 @@ def test_members_are_let_go_when_they_have_been_accumulated(context, monkeypatch
     return results
 
   monkeypatch.setattr(tensorflow_internals.FlatFunction, '__call__', call)
-  assert computation([0, 1, 2, 3]) == 6.0
-  assert len(rows) == 4
+  assert computation([0, 1, 2, 3, 4]) == 10.0  # Four are accumulated at once, then one.
+  assert len(rows) == 5
   assert alive[-1] == 0  # When the report is made.
   assert alive[-2] == 1  # When the last row is accumulated, only that row is held.
 
