@@ -43,3 +43,10 @@ def test_nonfinite_rows_are_left_to_the_rule_and_lower_f():
 def test_needs_an_honest_majority():
   with pytest.raises(ValueError, match=r'adaptive_clipping.* needs at least 5 clients'):
     _clip(np.zeros([4, 2]), max_byzantine=2)
+
+
+def test_rows_clipped_to_a_norm_of_zero_are_zeros():
+  rows = np.zeros([5, 3], np.float32)
+  rows[2] = [3, 4, 0]
+  clipped = adaptive_clipping.adaptive_clipping(rows, max_byzantine=1)
+  np.testing.assert_array_equal(clipped, np.zeros([5, 3]))

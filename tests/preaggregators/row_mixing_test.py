@@ -29,7 +29,7 @@ def test_scales_rows_and_leaves_others_as_they_are():
   np.testing.assert_array_equal(scaled[1], [1.5, np.nan])
 
 
-@pytest.mark.parametrize('factor', [1e-38, 3e-45, 1e-60])
+@pytest.mark.parametrize('factor', [1e-38, 3e-45, 1e-60, 0.0])
 def test_factors_for_which_float32_has_no_digits_scale_as_well(factor):
   rows = np.array([[3e38, 3e38], [1, 2], [1e20, 5e37]], np.float32)
   scaled = row_mixing.scale_rows(rows, np.array([factor, 1.0, 0.25])).numpy()

@@ -1,4 +1,4 @@
-"""Euclidean norms of updates, and updates scaled row by row."""
+"""Euclidean norms of updates, and their distances from a vector."""
 
 import tensorflow as tf
 

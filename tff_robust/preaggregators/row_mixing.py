@@ -74,7 +74,7 @@ def average_rows(updates: signatures.Updates, members: tf.Tensor) -> tf.Tensor:
 
 
 def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
-  """Returns the rows times `factors`, float64 [n] and positive, within 2**-22 of it.
+  """Returns the rows times `factors`, float64 [n] and at least 0, within 2**-22 of it.
 
   Rows of factor 1 keep their values. As in any product, entries that are below 2**-126, or
   become so, may turn to zero.
@@ -85,8 +85,10 @@ def scale_rows(updates: signatures.Updates, factors: tf.Tensor) -> tf.Tensor:
 
   def in_two_steps() -> tf.Tensor:
     # A float32 has few digits, or none, where it is much smaller.
-    first = tf.minimum(tf.constant(1.0, tf.float64), factors / _SMALLEST_FACTOR)
-    return times(times(updates, factors / first), first)
+    is_small = factors < _SMALLEST_FACTOR
+    first = tf.where(is_small, tf.constant(_SMALLEST_FACTOR, tf.float64), factors)
+    second = tf.where(is_small, factors / _SMALLEST_FACTOR, tf.ones_like(factors))
+    return times(times(updates, first), second)
 
   return tf.cond(
     tf.reduce_any(factors < _SMALLEST_FACTOR), in_two_steps, lambda: times(updates, factors)
