@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tff_robust import checks, signatures
 from tff_robust.aggregators import (
-  column_blocks,
   demands,
   distances,
   finite_rows,
@@ -69,13 +68,14 @@ def _bulyan(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outc
     selected = _iterated_krum(distances.squared_distances(kept), remaining, num_selected)
     rows = tf.where(selected)[:, 0]
 
-    def of_block(block: tf.Tensor) -> tf.Tensor:
-      values = order_statistics.columns(tf.gather(block, rows))
-      centre = order_statistics.median(values)
-      around = order_statistics.mean_around(values, centre, num_selected - 2 * remaining)
-      return tf.cast(around[:, 0], tf.float32)
+    def of_ranks(ranks: order_statistics.Ranks) -> tf.Tensor:
+      return ranks.mean_around(ranks.median(), num_selected - 2 * remaining)
 
-    return column_blocks.map_columns(of_block, kept), {'selected': selected}
+    # A row that is dropped takes one from f, and so adds one to the rows that are selected.
+    num_rows = updates.shape[0]
+    most_rows = None if num_rows is None else num_rows - max_byzantine
+    aggregate = order_statistics.map_columns(of_ranks, kept, rows=rows, most_rows=most_rows)
+    return aggregate, {'selected': selected}
 
   return finite_rows.aggregate(updates, of_finite, max_byzantine=max_byzantine)
 

@@ -7,7 +7,7 @@ https://arxiv.org/abs/1802.10116
 import tensorflow as tf
 
 from tff_robust import checks, signatures
-from tff_robust.aggregators import column_blocks, demands, finite_rows, order_statistics, rule
+from tff_robust.aggregators import demands, finite_rows, order_statistics, rule
 
 
 def required_clients(max_byzantine: int) -> int:
@@ -24,15 +24,12 @@ def _meamed(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outc
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
+    num_averaged = tf.shape(kept)[0] - remaining
 
-    def of_block(block: tf.Tensor) -> tf.Tensor:
-      values = order_statistics.columns(block)
-      num_averaged = tf.shape(values)[1] - remaining
-      centre = order_statistics.median(values)
-      around = order_statistics.mean_around(values, centre, num_averaged)
-      return tf.cast(around[:, 0], tf.float32)
+    def of_ranks(ranks: order_statistics.Ranks) -> tf.Tensor:
+      return ranks.mean_around(ranks.median(), num_averaged)
 
-    return column_blocks.map_columns(of_block, kept), {}
+    return order_statistics.map_columns(of_ranks, kept, most_rows=updates.shape[0]), {}
 
   return finite_rows.aggregate(updates, of_finite, max_byzantine=max_byzantine)
 

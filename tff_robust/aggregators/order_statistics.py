@@ -1,90 +1,76 @@
-"""Order statistics of each coordinate, without sorting.
+"""Order statistics of each coordinate: medians, trimmed means and means around a centre.
 
-A trimmed mean or a mean around a centre needs to know one or two values of a given
-rank; a selection finds them several times faster than a sort of all values would.
-Functions take one block of updates, transposed: finite `values` [width, n], float32 or
-float64, and answer in float64.
+Up to a hundred rows are sorted by a network, several times faster than values can be
+selected in each coordinate alone, which is what happens to more rows.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import tensorflow as tf
 
+from tff_robust import signatures
+from tff_robust.aggregators import column_blocks, ranks_by_selection, ranks_by_sorting
 
-def columns(block: tf.Tensor) -> tf.Tensor:
-  """Returns float32 [n, width] as float32 [width, n]."""
-  return tf.transpose(block)
-
-
-def _nth_smallest(values: tf.Tensor, rank: Any) -> tf.Tensor:
-  """Returns [width, 1]: the value of rank 0, 1, ... in each row of `values`."""
-  return tf.raw_ops.NthElement(input=values, n=rank)[:, tf.newaxis]
+# Networks for numbers of rows that are not known while tracing; the last is the largest.
+_SIZES = (25, 50, 100)
 
 
-def median(values: tf.Tensor) -> tf.Tensor:
-  """Returns float64 [width, 1]: the median, for even n the mean of the two middle values."""
-  size = tf.shape(values)[1]
-  lower = _nth_smallest(values, (size - 1) // 2)
+class Ranks(Protocol):
+  """The order statistics of a block of finite updates, float32 [n, width]."""
 
-  def upper() -> tf.Tensor:
-    above = tf.reduce_min(
-      tf.where(values > lower, values, tf.as_dtype(values.dtype).max), axis=1, keepdims=True
-    )
-    num_up_to = _count(values <= lower)
-    return tf.where(num_up_to > tf.cast(size // 2, tf.float64), lower, above)
+  def median(self) -> tf.Tensor:
+    """Returns float64 [width]: the median, for even n the mean of the two middle values."""
 
-  upper_middle = tf.cond(tf.equal(size % 2, 1), lambda: lower, upper)
-  return (tf.cast(lower, tf.float64) + tf.cast(upper_middle, tf.float64)) / 2
+  def trimmed_mean(self, num_trimmed: tf.Tensor) -> tf.Tensor:
+    """Returns float64 [width]: the mean without the `num_trimmed` values at either end."""
 
+  def mean_around(self, centre: tf.Tensor, num_averaged: tf.Tensor) -> tf.Tensor:
+    """Returns float64 [width]: the mean of the `num_averaged` values closest to `centre`.
 
-def trimmed_mean(values: tf.Tensor, num_trimmed: tf.Tensor) -> tf.Tensor:
-  """Returns float64 [width, 1]: the mean without the `num_trimmed` values at either end."""
-  size = tf.shape(values)[1]
-  lowest = _nth_smallest(values, num_trimmed)
-  highest = _nth_smallest(values, size - 1 - num_trimmed)
-  # Raised to the lowest value that stays, or lowered to the highest, the trimmed values are
-  # known, ties or not, and are taken off again.
-  clipped = tf.cast(tf.clip_by_value(values, lowest, highest), tf.float64)
-  lowest, highest = tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64)
-  trimmed = tf.cast(num_trimmed, tf.float64)
-  total = tf.reduce_sum(clipped, axis=1, keepdims=True) - trimmed * (lowest + highest)
-  mean = total / tf.cast(size - 2 * num_trimmed, tf.float64)
-  return tf.where(tf.equal(lowest, highest), lowest, mean)
+    Values equally far from the centre that compete for the last places share them equally,
+    so the order of the values never matters.
+    """
 
 
-def mean_around(values: tf.Tensor, centre: tf.Tensor, num_averaged: tf.Tensor) -> tf.Tensor:
-  """Returns float64 [width, 1]: the mean of the `num_averaged` values closest to `centre`.
+def map_columns(
+  of_ranks: Callable[[Ranks], tf.Tensor],
+  updates: signatures.Updates,
+  *,
+  rows: tf.Tensor | None = None,
+  most_rows: int | None = None,
+) -> signatures.Aggregate:
+  """Returns the concatenation, as float32 [d], of `of_ranks` over blocks of columns.
 
-  Values equally far from the centre that compete for the last places share them
-  equally, so the order of the values never matters.
+  Args:
+    of_ranks: Order statistics of a block -> float64 [width].
+    updates: float32 [n, d], finite.
+    rows: int32 [m], which rows count; None for all.
+    most_rows: No more rows than this count, as far as that is known while tracing.
   """
-  # Offsets from the centre are small where the values themselves are large.
-  offsets = tf.cast(values, tf.float64) - centre
-  distances = tf.abs(offsets)
-  reach = _nth_smallest(distances, num_averaged - 1)
-  places = tf.cast(num_averaged, tf.float64)
-  nearest = distances <= reach
 
-  def shared() -> tf.Tensor:
-    inside, at_reach = distances < reach, tf.equal(distances, reach)
-    share = (places - _count(inside)) / _count(at_reach)
-    return _sum_where(inside, offsets) + share * _sum_where(at_reach, offsets)
+  def chosen(block: tf.Tensor) -> tf.Tensor:
+    return block if rows is None else tf.gather(block, rows)
 
-  # Mostly there are no ties for the last places.
-  total = tf.cond(
-    tf.reduce_all(tf.equal(_count(nearest), places)),
-    lambda: _sum_where(nearest, offsets),
-    shared,
-  )
-  return centre + total / places
+  def by_selection() -> tf.Tensor:
+    def of_block(block: tf.Tensor) -> tf.Tensor:
+      ranks = ranks_by_selection.RanksBySelection(chosen(block))
+      return tf.cast(of_ranks(ranks), tf.float32)
 
+    return column_blocks.map_columns(of_block, updates)
 
-def _count(mask: tf.Tensor) -> tf.Tensor:
-  # Numbers of rows are exact in float32, which is faster to add up.
-  count = tf.reduce_sum(tf.cast(mask, tf.float32), axis=1, keepdims=True)
-  return tf.cast(count, tf.float64)
+  def by_sorting(size: int) -> tf.Tensor:
+    def of_block(block: tf.Tensor) -> tf.Tensor:
+      ranks = ranks_by_sorting.RanksBySorting(chosen(block), size)
+      return tf.cast(of_ranks(ranks), tf.float32)
 
+    return column_blocks.map_columns(
+      of_block, updates, columns_per_block=column_blocks.MOST_COLUMNS
+    )
 
-def _sum_where(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-  chosen = tf.where(mask, values, tf.zeros_like(values))
-  return tf.reduce_sum(tf.cast(chosen, tf.float64), axis=1, keepdims=True)
+  if most_rows is not None:
+    return by_sorting(most_rows) if most_rows <= _SIZES[-1] else by_selection()
+  num_rows = tf.shape(updates)[0] if rows is None else tf.size(rows)
+  branches = [lambda size=size: by_sorting(size) for size in _SIZES]
+  too_small = tf.reduce_sum(tf.cast(tf.constant(_SIZES) < num_rows, tf.int32))
+  return tf.switch_case(too_small, [*branches, by_selection])

@@ -8,7 +8,7 @@ https://proceedings.mlr.press/v80/yin18a.html
 import tensorflow as tf
 
 from tff_robust import checks, signatures
-from tff_robust.aggregators import column_blocks, demands, finite_rows, order_statistics, rule
+from tff_robust.aggregators import demands, finite_rows, order_statistics, rule
 
 
 def required_clients(max_byzantine: int) -> int:
@@ -25,12 +25,10 @@ def _trimmed_mean(updates: signatures.Updates, max_byzantine: int) -> finite_row
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
-
-    def of_block(block: tf.Tensor) -> tf.Tensor:
-      values = order_statistics.columns(block)
-      return tf.cast(order_statistics.trimmed_mean(values, remaining)[:, 0], tf.float32)
-
-    return column_blocks.map_columns(of_block, kept), {}
+    aggregate = order_statistics.map_columns(
+      lambda ranks: ranks.trimmed_mean(remaining), kept, most_rows=updates.shape[0]
+    )
+    return aggregate, {}
 
   return finite_rows.aggregate(updates, of_finite, max_byzantine=max_byzantine)
 
