@@ -24,8 +24,9 @@ def _normal(shape, seed=0):
 
 
 @pytest.mark.parametrize('function', [distances.squared_distances, _TRACED])
-def test_equals_direct_differences_on_ordinary_rows(function):
-  rows = _normal([7, 50])
+@pytest.mark.parametrize('num_rows', [1, 7, 64, 99])
+def test_equals_direct_differences_on_ordinary_rows(function, num_rows):
+  rows = _normal([num_rows, 50])
   np.testing.assert_allclose(function(rows), _by_differences(rows), rtol=1e-12, atol=0)
 
 

@@ -78,19 +78,24 @@ def test_bounds_hold(change):
   assert np.all(high.numpy() >= truth)
 
 
-def test_bounds_are_close_on_ordinary_rows():
-  rows = _rows(9)
-  low, high = distances.bounds(tf.constant(rows))
-  off_diagonal = ~np.eye(9, dtype=bool)
-  width = (high.numpy() - low.numpy())[off_diagonal]
-  assert np.all(width < 1e-3 * _squared(rows)[off_diagonal])
+@pytest.mark.parametrize('num_rows', [9, 70])
+@pytest.mark.parametrize('shift', [0, 30])
+def test_bounds_are_close_wherever_the_rows_are(num_rows, shift):
+  rows = _rows(num_rows) + np.float32(shift)
+  truth = _squared(rows)
+  low, high = (bound.numpy() for bound in distances.bounds(tf.constant(rows)))
+  assert np.all(low <= truth)
+  assert np.all(high >= truth)
+  off_diagonal = ~np.eye(num_rows, dtype=bool)
+  assert np.all((high - low)[off_diagonal] < 1e-3 * truth[off_diagonal])
 
 
-def test_distances_from_some_rows_equal_direct_differences():
+@pytest.mark.parametrize('chosen', [[5], [5, 2], [5, 2, 0]])
+def test_distances_from_some_rows_equal_direct_differences(chosen):
   rows = _rows(8) + 50
-  squared, trusted = distances.from_rows(tf.constant(rows), tf.constant([5, 2]))
-  expected = _squared(rows)[[5, 2]]
-  expected[0, 5] = expected[1, 2] = np.inf
+  squared, trusted = distances.from_rows(tf.constant(rows), tf.constant(chosen))
+  expected = _squared(rows)[chosen]
+  expected[np.arange(len(chosen)), chosen] = np.inf
   np.testing.assert_allclose(squared, expected, rtol=1e-8)
   assert trusted
 
@@ -189,9 +194,9 @@ def test_few_rows_are_all_scored_at_once(monkeypatch, num_rows):
 
   def all_scores():
     asked.append(True)
-    return tf.constant(_krum_scores(rows, 2))
+    return tf.constant(_krum_scores(rows, 2)), tf.fill([num_rows], True)
 
-  scores = score_search.lowest_scores(
+  scores, _ = score_search.lowest_scores(
     tf.constant(rows), all_scores, num_neighbours=num_rows - 4, num_selected=1
   )
   assert np.argmin(scores) == np.argmin(_krum_scores(rows, 2))

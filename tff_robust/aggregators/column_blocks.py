@@ -14,8 +14,9 @@ from tff_robust import signatures
 
 # A block has so many entries, which in float64 with a copy or two stay in a core's cache; fewer
 # columns than the first figure are slow to take out of a row, more than the second gain nothing.
+# Blocks, but for the last, are multiples of the first.
 _ENTRIES_PER_BLOCK = 400_000
-_FEWEST_COLUMNS = 512
+FEWEST_COLUMNS = 512
 MOST_COLUMNS = 16_384
 # Matrices that are no wider are one block.
 UNDIVIDED_COLUMNS = 4_096
@@ -37,7 +38,8 @@ def _width(updates: signatures.Updates, columns_per_block: int | None) -> tf.Ten
   if columns_per_block is not None:
     return tf.constant(columns_per_block)
   num_rows = tf.maximum(tf.shape(updates)[0], 1)
-  return tf.clip_by_value(_ENTRIES_PER_BLOCK // num_rows, _FEWEST_COLUMNS, MOST_COLUMNS)
+  fitting = _ENTRIES_PER_BLOCK // num_rows // FEWEST_COLUMNS * FEWEST_COLUMNS
+  return tf.clip_by_value(fitting, FEWEST_COLUMNS, MOST_COLUMNS)
 
 
 def _whole(updates: signatures.Updates, beside: tf.Tensor | None) -> tuple[tf.Tensor, ...]:

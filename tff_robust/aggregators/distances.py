@@ -26,8 +26,10 @@ _SMALL_PER_COORDINATE = 1e-49
 _SMALLEST_DENORMAL = 2.0**-149
 # A matrix product makes much of what is in the cache: wide blocks suit it.
 PRODUCT_COLUMNS = 8_192
+# From so many rows on, products that are left out save more than it costs to cut rows in halves.
+_FEWEST_HALVED = 64
 # Float32 sums over so few columns are wrong by at most about 3e-5 of their terms.
-_FLOAT32_COLUMNS = 512
+_FLOAT32_COLUMNS = column_blocks.FEWEST_COLUMNS
 _FLOAT32_ROUNDING = 2.0**-24
 
 
@@ -41,12 +43,13 @@ def _to_float64(values: tf.Tensor) -> tf.Tensor:
 
 
 def _self_product(rows: tf.Tensor) -> tf.Tensor:
-  """Returns the inner products of rows in float64, each pair of different halves once.
+  """Returns the inner products of rows in float64, of many rows each pair of halves once.
 
   Args:
     rows: [n, width], or [b, n, width] of which the products are added up.
   """
-  half = tf.shape(rows)[-2] // 2
+  num_rows = tf.shape(rows)[-2]
+  half = tf.where(num_rows < _FEWEST_HALVED, 0, num_rows // 2)
   first, second = rows[..., :half, :], rows[..., half:, :]
 
   def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
@@ -190,8 +193,9 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
 def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
   """Bounds of the squared distances, from one float32 product that is several times faster.
 
-  The rows are centred on one that is central in the first columns, multiplied in float32
-  over few columns at a time, and added up in float64. Rounding is bounded in the worst case:
+  The rows are multiplied in float32 over few columns at a time, and added up in float64. Where
+  they have more in common than apart, in the first columns, they are centred on one of them
+  before that. Rounding is bounded in the worst case:
   of w products by w roundings of the sum of their magnitudes, which Cauchy and Schwarz bound
   by the rows' norms; two more norms and the centring add a little. A processor's product is
   assumed; some accelerators round float32 to fewer digits.
@@ -203,23 +207,18 @@ def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
     Two float64 [n, n], below and above the squared distances. Where a row is not finite, or
     so large that its square is not, they need not be: a NaN or an infinity tells.
   """
-  first = updates[:, :_FLOAT32_COLUMNS]
-  origin = central_row(_from_gram(gram(first))[0])
-
   num_rows = tf.shape(updates)[0]
+  origin, is_closer = _closer_origin(updates[:, :_FLOAT32_COLUMNS])
 
   def block_gram(block: tf.Tensor) -> tf.Tensor:
-    centred = block - tf.gather(block, [origin])
+    rows = tf.cond(is_closer, lambda: block - tf.gather(block, [origin]), lambda: block)
     missing = -tf.shape(block)[1] % _FLOAT32_COLUMNS
-    centred = tf.cond(missing > 0, lambda: tf.pad(centred, [[0, 0], [0, missing]]), lambda: centred)
-    parts = tf.reshape(centred, [num_rows, -1, _FLOAT32_COLUMNS])
+    rows = tf.cond(missing > 0, lambda: tf.pad(rows, [[0, 0], [0, missing]]), lambda: rows)
+    parts = tf.reshape(rows, [num_rows, -1, _FLOAT32_COLUMNS])
     return _self_product(tf.transpose(parts, [1, 0, 2]))
 
   products = column_blocks.total(
-    block_gram,
-    updates,
-    initial=tf.zeros([num_rows, num_rows], tf.float64),
-    columns_per_block=8 * _FLOAT32_COLUMNS,
+    block_gram, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
   )
   squared_norms = tf.linalg.diag_part(products)
   norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
@@ -231,12 +230,25 @@ def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
   return tf.maximum(squared - error, 0.0), squared + error
 
 
+def _closer_origin(updates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns a central row, int32 [], and whether most rows are closer to it than to zero."""
+  products = gram(updates)
+  squared = _from_gram(products)[0]
+  origin = central_row(squared)
+  half = (tf.shape(updates)[0] + 1) // 2
+
+  def middle(values: tf.Tensor) -> tf.Tensor:
+    return tf.sort(values)[half - 1]
+
+  return origin, middle(squared[origin]) < middle(tf.linalg.diag_part(products))
+
+
 def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Squared distances of some rows from all, and whether all of them are to be trusted.
 
   Args:
     updates: float32 [n, d], finite.
-    rows: int32 [c].
+    rows: int32 [c], at least one.
 
   Returns:
     float64 [c, n], infinite for a row and itself, and bool []: as accurate as
@@ -246,7 +258,17 @@ def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, 
 
   def block_products(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
-    across = tf.matmul(tf.gather(wide, rows), wide, transpose_b=True)
+
+    def one_by_one() -> tf.Tensor:
+      # Mostly two rows compete. A product with one needs no second copy of all.
+      products = [tf.linalg.matvec(wide, wide[row]) for row in (rows[0], rows[-1])]
+      return tf.stack(products)[:num_chosen]
+
+    across = tf.cond(
+      num_chosen <= 2,
+      one_by_one,
+      lambda: tf.matmul(tf.gather(wide, rows), wide, transpose_b=True),
+    )
     squared_norms = tf.reduce_sum(tf.square(wide), axis=1)
     return tf.concat([across, squared_norms[tf.newaxis]], axis=0)
 

@@ -58,12 +58,14 @@ def scores(updates: signatures.Updates, *, max_byzantine: int) -> tf.Tensor:
   updates = demands.enough_clients(
     updates, rule='krum', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
   )
-  return _scores(updates, max_byzantine)
+  return _scores(updates, max_byzantine)[0]
 
 
-def _scores(updates: tf.Tensor, max_byzantine: int) -> tf.Tensor:
+def _scores(updates: tf.Tensor, max_byzantine: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns the scores, and which rows are finite."""
   num_neighbours = tf.shape(updates)[0] - max_byzantine - 2
-  return neighbour_sums(distances.squared_distances(updates), num_neighbours)
+  squared = distances.squared_distances(updates)
+  return neighbour_sums(squared, num_neighbours), tf.math.is_finite(tf.linalg.diag_part(squared))
 
 
 def _require_selectable(updates: tf.Tensor, *, max_byzantine: int, num_selected: int) -> tf.Tensor:
@@ -93,13 +95,13 @@ def _select(
   )
   updates = _require_selectable(updates, max_byzantine=max_byzantine, num_selected=num_selected)
   num_clients = tf.shape(updates)[0]
-  krum_scores = score_search.lowest_scores(
+  krum_scores, finite = score_search.lowest_scores(
     updates,
     lambda: _scores(updates, max_byzantine),
     num_neighbours=num_clients - max_byzantine - 2,
     num_selected=num_selected,
   )
-  num_nonfinite = num_clients - tf.math.count_nonzero(demands.finite_rows(updates), dtype=tf.int32)
+  num_nonfinite = tf.math.count_nonzero(~finite, dtype=tf.int32)
   rejected = num_nonfinite > max_byzantine
   # top_k lists the lower of two equal indices first: the smallest row index wins ties.
   negated, order = tf.math.top_k(-krum_scores, k=num_clients)

@@ -18,7 +18,7 @@ from tff_robust.aggregators import column_blocks, distances
 _FLOAT32_MODES = ('ONEDNN_DEFAULT_FPMATH_MODE', 'TF_SET_ONEDNN_FPMATH_MODE')
 
 # All distances of fewer rows, in float64, take no longer than bounds and then a few of them.
-_FEWEST_ROWS = 64
+_FEWEST_ROWS = 48
 
 
 def pays(updates: signatures.Updates) -> bool:
@@ -68,23 +68,25 @@ def _search(
 
 def lowest_scores(
   updates: signatures.Updates,
-  all_scores: Callable[[], tf.Tensor],
+  all_scores: Callable[[], tuple[tf.Tensor, tf.Tensor]],
   *,
   num_neighbours: tf.Tensor,
   num_selected: int,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
   """Scores with which the `num_selected` lowest, and the gap to the next, are the right ones.
 
   Args:
     updates: float32 [n, d].
-    all_scores: Returns the exact scores, float64 [n]; called where bounds do not decide:
-      for rows that are identical, not finite, or very large or small beside their distances.
+    all_scores: Returns the exact scores, float64 [n], and which rows are finite, bool [n];
+      called where bounds do not decide: for rows that are identical, not finite, or very large
+      or small beside their distances.
     num_neighbours: int32 [], how many of the smallest distances a score sums.
     num_selected: How many rows are chosen, from 1 to n.
 
   Returns:
-    float64 [n]. In ascending order the first `num_selected` rows are those of `all_scores`,
-    and the scores at that place and the next are as accurate; the others are only bounds.
+    float64 [n], and bool [n], which rows are finite. In ascending order the first
+    `num_selected` rows are those of `all_scores`, and the scores at that place and the next
+    are as accurate; the others are only bounds.
   """
   if not pays(updates):
     return all_scores()
@@ -94,4 +96,5 @@ def lowest_scores(
     lambda: _search(updates, num_neighbours, num_selected),
     lambda: (tf.zeros([num_rows], tf.float64), tf.constant(False)),
   )
-  return tf.cond(succeeded, lambda: found, all_scores)
+  # Bounds decide only where all rows are finite.
+  return tf.cond(succeeded, lambda: (found, tf.fill([num_rows], True)), all_scores)
