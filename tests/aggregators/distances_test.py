@@ -146,12 +146,15 @@ def test_central_row_is_honest_whatever_a_minority_sends():
   assert central >= 4
 
 
-def test_gram_around_measures_any_average_of_rows():
-  rows = _normal([6, distances.PRODUCT_COLUMNS + 7])
+@pytest.mark.parametrize('shift', [0, 3, 1e4])
+def test_central_gram_measures_any_average_of_rows(shift):
+  rows = _normal([6, distances.PRODUCT_COLUMNS + 7]) + np.float32(shift)
   rows[5] = 1e20
-  gram = distances.gram_around(rows, tf.constant(2)).numpy()
+  gram = distances.central_gram(rows).numpy()
   wide = rows.astype(np.float64)
-  np.testing.assert_allclose(gram, (wide - wide[2]) @ (wide - wide[2]).T, rtol=1e-9, atol=1e-9)
+  origin = int(distances.central_row(distances.squared_distances(rows)))
+  offsets = wide - wide[origin]
+  np.testing.assert_allclose(gram, offsets @ offsets.T, rtol=1e-9, atol=1e-5)
   shares = np.array([0.1, 0.2, 0.3, 0.4, 0.0, 0.0])
   offset = shares - np.eye(6)[1]
   np.testing.assert_allclose(offset @ gram @ offset, np.sum((shares @ wide - wide[1]) ** 2))

@@ -79,8 +79,7 @@ def _caf(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
-    origin = distances.central_row(distances.squared_distances(kept))
-    shares = _filtered_shares(distances.gram_around(kept, origin), remaining)
+    shares = _filtered_shares(distances.central_gram(kept), remaining)
     # With f = 0 nothing is filtered, and the mean is the answer.
     return averages.weighted_average(kept, shares), {}
 

@@ -173,6 +173,11 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   Raises:
     ValueError: If `updates` is known not to be a matrix.
   """
+  return _measure(updates)[0]
+
+
+def _measure(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """Returns `squared_distances`, the Gram matrix, and bool []: it alone was not to be trusted."""
   updates = tf.convert_to_tensor(updates, tf.float32)
   checks.rank_two('updates', updates.shape)
   products = gram(updates)
@@ -185,9 +190,10 @@ def squared_distances(updates: signatures.Updates) -> tf.Tensor:
   small = _SMALL_PER_COORDINATE * tf.cast(tf.shape(updates)[1], tf.float64)
   close = finite_pairs & (~trusted | (norms < small))
   close = tf.linalg.set_diag(close, tf.zeros_like(finite))
-  squared = tf.cond(tf.reduce_any(close), lambda: _settle(updates, squared, close), lambda: squared)
+  some_close = tf.reduce_any(close)
+  squared = tf.cond(some_close, lambda: _settle(updates, squared, close), lambda: squared)
   infinity = tf.constant(float('inf'), tf.float64)
-  return tf.where(finite_pairs, squared, infinity)
+  return tf.where(finite_pairs, squared, infinity), products, some_close
 
 
 def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
@@ -299,8 +305,8 @@ def central_row(squared: tf.Tensor) -> tf.Tensor:
   return tf.argmin(radius, output_type=tf.int32)
 
 
-def gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
-  """Inner products of the rows' differences from one of them.
+def central_gram(updates: signatures.Updates) -> tf.Tensor:
+  """Inner products of the rows' differences from one that is central among them.
 
   Every affine combination of the rows can be measured with these, without touching
   the d coordinates again: with coefficients a that add up to 1, the squared distance
@@ -308,11 +314,25 @@ def gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
 
   Args:
     updates: float32 [n, d], finite.
-    origin: int32 [], a row among those of interest, so that nothing cancels.
 
   Returns:
     float64 [n, n].
   """
+  squared, products, some_close = _measure(updates)
+  origin = central_row(squared)
+
+  def from_products() -> tf.Tensor:
+    symmetric = (products + tf.transpose(products)) / 2
+    across = symmetric[origin]
+    # In this order the origin's own row and column are exactly zero.
+    around = (symmetric - across[tf.newaxis, :]) - (across - across[origin])[:, tf.newaxis]
+    return (around + tf.transpose(around)) / 2
+
+  # Where rows are close beside their norms, the differences themselves must be multiplied.
+  return tf.cond(some_close, lambda: _gram_around(updates, origin), from_products)
+
+
+def _gram_around(updates: signatures.Updates, origin: tf.Tensor) -> tf.Tensor:
 
   def block_gram(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)

@@ -25,7 +25,7 @@ def _weiszfeld(
   rows' inner products.
 
   Args:
-    gram: float64 [n, n], from `distances.gram_around`.
+    gram: float64 [n, n], from `distances.central_gram`.
     smoothing: Distances count as at least this.
     tolerance: Stop when an iteration moves by less than this fraction of the median
       distance to the rows.
@@ -74,9 +74,8 @@ def _geometric_median(
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
     del remaining
-    origin = distances.central_row(distances.squared_distances(kept))
     shares = _weiszfeld(
-      distances.gram_around(kept, origin),
+      distances.central_gram(kept),
       smoothing=smoothing,
       tolerance=tolerance,
       max_iterations=max_iterations,

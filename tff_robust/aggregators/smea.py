@@ -85,8 +85,7 @@ def _smea(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcom
     subset_limit.check('smea', num_clients=updates.shape[0], max_byzantine=max_byzantine)
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
-    origin = distances.central_row(distances.squared_distances(kept))
-    selected = _best_subset(distances.gram_around(kept, origin), remaining)
+    selected = _best_subset(distances.central_gram(kept), remaining)
     average = averages.weighted_average(kept, tf.cast(selected, tf.float64))
     return average, {'selected': selected}
 
