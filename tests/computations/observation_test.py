@@ -60,6 +60,13 @@ def test_gram_of_large_messages_keeps_the_digits_of_float64():
   assert np.abs(found / (rows @ rows.T) - 1).max() > 1e-9
 
 
+def test_equal_messages_have_no_spread():
+  # A third of a row has no finite binary fraction: the mean of squares is rounded.
+  seen = observe([[1 / 3, 0.1]] * 3, [False] * 3, [1 / 3, 0.1])
+  assert np.isposinf(seen['signal_to_noise_ratio'])
+  assert seen['measured_kappa'] == 0
+
+
 def test_kappa_of_the_honest_mean_is_zero():
   seen = observe([[1, 0], [3, 0], [-9, 9]], [False, False, True], [2, 0])
   assert seen['measured_kappa'] == 0
@@ -71,13 +78,15 @@ def test_one_honest_row_has_no_ratio_and_a_zero_aggregate_no_direction():
   assert seen['cosine_to_honest_mean'] == 0.0
 
 
-def test_figures_of_long_messages_are_those_of_float64():
-  # Longer than one block of columns; far from zero, where float32 sums would lose digits.
+@pytest.mark.parametrize('offset', [0.0, 10.0, 1000.0, 1e6])
+def test_figures_of_long_messages_are_those_of_float64(offset):
+  # Longer than one block of columns; far from zero float32 sums would lose digits, and in the
+  # end so would float64 sums of squares.
   generator = np.random.default_rng(7)
-  rows = (1000 + generator.standard_normal((9, 10_000))).astype(np.float32)
+  rows = (offset + generator.standard_normal((9, 10_000))).astype(np.float32)
   rows[2, 9_999], rows[5, 0] = np.inf, np.nan
   byzantine = np.arange(9) >= 7
-  released = (1000 + generator.standard_normal(10_000)).astype(np.float32)
+  released = (offset + generator.standard_normal(10_000)).astype(np.float32)
   seen = observe(rows, byzantine, released)
   honest, point = rows[[0, 1, 3, 4, 6]].astype(np.float64), released.astype(np.float64)
   mean = honest.mean(axis=0)

@@ -68,6 +68,27 @@ def test_a_repeated_computation_becomes_one_call_with_fresh_variables(context, c
     assert len(calls) == 1
 
 
+def test_clients_with_variables_wait_for_those_of_their_thread_alone(context, monkeypatch):
+  made = []
+  original = tensorflow_internals.FlatFunction.__init__
+
+  def remember(function, concrete):
+    made.append(concrete.graph)
+    original(function, concrete)
+
+  monkeypatch.setattr(tensorflow_internals.FlatFunction, '__init__', remember)
+  for _ in range(2):
+    assert add_all([1, 2, 3, 4]) == 10
+  work = [op for op in made[-1].get_operations() if op.type == 'StatefulPartitionedCall']
+
+  def awaited(op):
+    before = [*op.control_inputs, *[tensor.op for tensor in op.inputs]]
+    return set(before).union(*map(awaited, before))
+
+  found = [[earlier in awaited(client) for earlier in work] for client in work]
+  assert found == [[False] * 4, [False] * 4, [True] + [False] * 3, [False, True, False, False]]
+
+
 def test_cohorts_of_other_sizes_have_graphs_of_their_own_up_to_a_few(context, calls):
   for size in (2, 3, 4, 5, 6):
     add_all(list(range(size)))

@@ -4,6 +4,8 @@ Inside the executor a struct is a tuple (its type knows the names), a sequence i
 variant tensor of a `tf.data.Dataset`, and a tensor is a `tf.Tensor`.
 """
 
+import collections
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +25,10 @@ def struct_values(value: Any, struct_type: tff.StructType) -> list[Any]:
   Raises:
     TypeError: If number or names of the elements do not fit.
   """
-  found = tff.structure.to_elements(tff.structure.from_container(value))
   expected = elements(struct_type)
+  if type(value) is collections.OrderedDict and list(value) == [name for name, _ in expected]:
+    return list(value.values())  # What `from_container` returns, in a tenth of the time.
+  found = tff.structure.to_elements(tff.structure.from_container(value))
   if len(found) != len(expected):
     raise TypeError(
       f'A value of {len(found)} elements does not fit {struct_type}, which has {len(expected)}.'
@@ -44,6 +48,7 @@ def has_tensors_only(value_type: tff.Type | None) -> bool:
   )
 
 
+@functools.cache
 def tensor_spec(tensor_type: tff.TensorType) -> tf.TensorSpec:
   """Returns shape and dtype of a TFF tensor type for TensorFlow."""
   is_string = tensor_type.dtype.type is np.str_
