@@ -210,8 +210,10 @@ def tensorflow_contender(
     'TF_FORCE_GPU_ALLOW_GROWTH': 'true',
   }
   if shows_memory:
-    # With oneDNN TensorFlow keeps what it once had.
-    environment |= {'TF_ENABLE_ONEDNN_OPTS': '0', 'MALLOC_MMAP_THRESHOLD_': str(1 << 16)}
+    # TensorFlow's allocator for oneDNN keeps what it once had.
+    environment |= {
+      'TF_ONEDNN_USE_SYSTEM_ALLOCATOR': '1', 'MALLOC_MMAP_THRESHOLD_': str(1 << 16)
+    }  # fmt: skip
   if runtime in ('native', 'stock'):
     environment['CUDA_VISIBLE_DEVICES'] = '-1'  # Their worker has no GPU code.
     device = 'auto'

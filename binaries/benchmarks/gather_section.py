@@ -1,24 +1,68 @@
 """The section that times gathering rows and choosing one by Krum."""
 
+from collections.abc import Mapping, Sequence
+
 from binaries.benchmarks import contender as contender_lib
-from binaries.benchmarks import race, sections
+from binaries.benchmarks import contender_set, race, sections
 from binaries.benchmarks import work as work_lib
+
+_EAGER = 'eager rule'
+_ACCELERATED = 'accelerated'
+_NATIVE = 'native'
 
 
 def _entries(
-  contenders: sections.Contenders, num_clients: int, dimension: int, *, with_native: bool
+  contenders: Mapping[str, contender_lib.Contender], num_clients: int, dimension: int
 ) -> list[race.Entry]:
   size = f'({num_clients}, {dimension:.0e})'.replace('e+0', 'e')
-
-  def entry(name: str, contender: contender_lib.Contender, how: str) -> race.Entry:
-    work = work_lib.GatherWork(implementation=how, num_clients=num_clients, dimension=dimension)
-    return race.Entry(f'{name} {size}', contender, work)
-
-  entries = [
-    entry('eager rule', contenders.tensorflow, 'by_hand'),
-    entry('accelerated', contenders.accelerated, 'ours'),
+  return [
+    race.Entry(
+      f'{name} {size}',
+      contender,
+      work_lib.GatherWork(
+        implementation='by_hand' if name == _EAGER else 'ours',
+        num_clients=num_clients,
+        dimension=dimension,
+      ),
+    )
+    for name, contender in contenders.items()
   ]
-  return entries + [entry('native', contenders.native, 'ours')] * with_native
+
+
+def _race(
+  contenders: Mapping[str, contender_lib.Contender],
+  num_clients: int,
+  dimension: int,
+  *,
+  repetitions: int,
+) -> list[race.Timing]:
+  """Times the contenders; what every size needs does not count as memory of the first call."""
+  race.run(_entries(contenders, 5, 100), repetitions=0)
+  return race.run(_entries(contenders, num_clients, dimension), repetitions=repetitions)
+
+
+def _peaks(timings: Sequence[race.Timing], stack: int) -> dict[str, float]:
+  """Returns the most memory of each first call, over that of the stack."""
+  return {
+    # The matrix of the eager rule was there before.
+    timing.name: timing.name.startswith(_EAGER) + timing.first.peak_bytes / stack
+    for timing in timings
+    if timing.first is not None and timing.first.peak_bytes is not None
+  }
+
+
+def _needs(options: sections.Options, num_clients: int, dimension: int) -> dict[str, float]:
+  """Does everything once more where TensorFlow gives back at once what it no longer needs."""
+  with contender_set.ContenderSet() as contenders:
+    named = {
+      name: contenders.add(
+        contender_lib.tensorflow_contender(
+          f'memory of {name}', runtime, options.device, shows_memory=True
+        )
+      )
+      for name, runtime in ((_EAGER, 'none'), (_ACCELERATED, 'accelerated'))
+    }
+    return _peaks(_race(named, num_clients, dimension, repetitions=0), 4 * num_clients * dimension)
 
 
 def gather(options: sections.Options) -> sections.Section:
@@ -32,23 +76,30 @@ def gather(options: sections.Options) -> sections.Section:
   for position, (num_clients, dimension) in enumerate(sizes):
     first = position == 0
     with sections.Contenders(options) as contenders:
-      # Loads what every size needs, so that it does not count as memory of the first call.
-      race.run(_entries(contenders, 5, 100, with_native=first), repetitions=0)
-      timings = race.run(
-        _entries(contenders, num_clients, dimension, with_native=first),
+      named = {_EAGER: contenders.tensorflow, _ACCELERATED: contenders.accelerated}
+      if first:
+        named[_NATIVE] = contenders.native
+      timings = _race(
+        named,
+        num_clients,
+        dimension,
         repetitions=options.repetitions if first else options.few,
       )
     section.timings += timings
     section.contenders = contenders.facts()
     eager, ours = timings[0].name, timings[1].name
     section.aims.append(sections.Aim(entry=ours, reference=eager, factor=1.5))
-    for timing in timings:
-      if timing.first is not None and timing.first.peak_bytes is not None:
-        # The matrix of the eager rule was there before.
-        held = 1 if timing.name == eager else 0
-        share = held + timing.first.peak_bytes / (4 * num_clients * dimension)
-        section.facts.append(
-          f'Peak memory, {timing.name}: {share:.2f} times the stack (aim for ours: at most 2).'
+    kept = _peaks(timings, 4 * num_clients * dimension)
+    needed = _needs(options, num_clients, dimension)
+    for name, share in kept.items():
+      section.figures[f'peak over stack, {name}'] = share
+      fact = f'Peak memory, {name}: {share:.2f} times the stack'
+      if name in needed:
+        section.figures[f'need over stack, {name}'] = needed[name]
+        fact = (
+          f'Memory, {name}: {needed[name]:.2f} times the stack (aim for ours: at most 2), and'
+          f' {share:.2f} times with the allocator that TensorFlow has for oneDNN, which keeps what'
+          ' it once had'
         )
-        section.figures[f'peak over stack, {timing.name}'] = share
+      section.facts.append(f'{fact}.')
   return section

@@ -374,3 +374,6 @@ def test_gathered_krum_chooses_the_row_that_the_rule_chooses():
   eager, *others = [timing.first.figure for timing in section.timings]
   assert eager > 0
   assert others == [eager, eager]
+  assert {'need over stack, accelerated (7, 1e3)', 'peak over stack, native (7, 1e3)'} < set(
+    section.figures
+  )
