@@ -1,6 +1,7 @@
 """Times works side by side: each repetition does all of them, one after another."""
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -67,7 +68,11 @@ class Timing:
 
 
 def run(
-  entries: Sequence[Entry], *, repetitions: int, budget_seconds: float = math.inf
+  entries: Sequence[Entry],
+  *,
+  repetitions: int,
+  budget_seconds: float = math.inf,
+  warm_up: int = 0,
 ) -> list[Timing]:
   """Prepares all entries, then times them in turn; a failure is noted and the rest goes on.
 
@@ -77,9 +82,11 @@ def run(
     budget_seconds: No further repetition of an entry begins that would end after it has taken
       so long; at least one is done, unless the first call took ten times as long: then that
       call, which includes tracing, is the only repetition.
+    warm_up: How often each is done between its first call and those that are timed.
   """
   timings = [Timing(name=entry.name) for entry in entries]
-  for step in [_prepare] + [_time] * repetitions:
+  warm = functools.partial(_warm, times=warm_up)
+  for step in [_prepare] + [warm] * bool(warm_up) + [_time] * repetitions:
     for entry, timing in zip(entries, timings, strict=True):
       if not timing.error and not _is_spent(timing, budget_seconds):
         try:
@@ -103,6 +110,11 @@ def _is_spent(timing: Timing, budget_seconds: float) -> bool:
 
 def _prepare(entry: Entry, timing: Timing) -> None:
   timing.first = entry.contender.prepare(entry.name, entry.work)
+
+
+def _warm(entry: Entry, timing: Timing, *, times: int) -> None:
+  del timing  # Nothing is measured.
+  entry.contender.run(entry.name, times)
 
 
 def _time(entry: Entry, timing: Timing) -> None:

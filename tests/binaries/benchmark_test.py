@@ -75,6 +75,15 @@ def test_race_orders_works_by_the_time_they_take(process):
   assert process.start_seconds > slow.first.first_seconds
 
 
+def test_calls_that_warm_up_are_made_and_not_timed(process, monkeypatch):
+  asked = []
+  original = process.run
+  monkeypatch.setattr(process, 'run', lambda *call: asked.append(call) or original(*call))
+  (found,) = race.run([race.Entry('a', process, sleep_work(1))], repetitions=2, warm_up=3)
+  assert asked == [('a', 3), ('a',), ('a',)]
+  assert len(found.seconds) == 2
+
+
 def test_entry_that_fails_says_why_and_the_others_go_on(process):
   failed, other = race.run(
     [race.Entry('a', process, sleep_work(13)), race.Entry('b', process, sleep_work(1))],

@@ -8,6 +8,7 @@ https://arxiv.org/abs/1912.06015). So one ordinary backward pass and one batched
 layer give the gradients of all examples, without a loop over them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
@@ -39,24 +40,26 @@ class ConvolutionRows(NamedTuple):
   """Gradients of a convolution for each example.
 
   Attributes:
-    kernels: float32 [m, rows, columns, in, out].
+    kernel_rows: For each row of the kernel, float32 [m, columns * in, out].
     biases: float32 [m, out].
+    kernel_shape: [rows, columns, in, out].
   """
 
-  kernels: tf.Tensor
+  kernel_rows: Sequence[tf.Tensor]
   biases: tf.Tensor
+  kernel_shape: tf.TensorShape
 
   def squared_norms(self) -> tf.Tensor:
     """Returns the squared norm of every example's gradient, float32 [m]."""
-    return _squared_sums(self.kernels) + _squared_sums(self.biases)
+    return tf.add_n([_squared_sums(part) for part in (*self.kernel_rows, self.biases)])
 
   def weighted_sum(self, factors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns sum_i factors[i] gradient_i of kernel and bias."""
-    kernel, bias = (
-      tf.matmul(factors[tf.newaxis], tf.reshape(part, [-1, part.shape[1:].num_elements()]))
-      for part in self
+    *kernel, bias = (
+      tf.matmul(factors[tf.newaxis], tf.reshape(part, [-1, part.shape[1:].num_elements()]))[0]
+      for part in (*self.kernel_rows, self.biases)
     )
-    return tf.reshape(kernel, self.kernels.shape[1:]), bias[0]
+    return tf.reshape(tf.concat(kernel, axis=0), self.kernel_shape), bias
 
 
 Rows: TypeAlias = DenseRows | ConvolutionRows
@@ -87,8 +90,9 @@ class AppliedLayer(NamedTuple):
     inputs, errors = self.inputs[:num_examples], errors[:num_examples]
     if self.kernel.shape.rank == 2:
       return DenseRows(inputs, errors)
-    kernels = _kernel_gradients(inputs, errors, self.kernel.shape[0], self.kernel.shape[1])
-    return ConvolutionRows(kernels, tf.reduce_sum(errors, axis=[1, 2]))
+    shape = self.kernel.shape
+    kernel_rows = _kernel_gradients(inputs, errors, shape[0], shape[1])
+    return ConvolutionRows(kernel_rows, tf.reduce_sum(errors, axis=[1, 2]), shape)
 
 
 class Layers:
@@ -119,8 +123,10 @@ class Layers:
     return outputs
 
 
-def _kernel_gradients(inputs: tf.Tensor, errors: tf.Tensor, rows: int, columns: int) -> tf.Tensor:
-  """Returns float32 [m, rows, columns, in, out], in one batched product for each kernel row.
+def _kernel_gradients(
+  inputs: tf.Tensor, errors: tf.Tensor, rows: int, columns: int
+) -> list[tf.Tensor]:
+  """Returns float32 [m, columns * in, out] for each kernel row, in one batched product each.
 
   Shifted copies along the columns of the image lie side by side as channels, so that one
   product serves a whole kernel row. With TensorFlow's patches, one product would do, but on
@@ -132,7 +138,7 @@ def _kernel_gradients(inputs: tf.Tensor, errors: tf.Tensor, rows: int, columns: 
   framed = tf.pad(inputs, frame)
   wide = tf.concat([framed[:, :, j : j + width] for j in range(columns)], axis=3)
   flat_errors = tf.reshape(errors, [-1, height * width, units])
-  products = [
+  return [
     tf.matmul(
       tf.reshape(wide[:, i : i + height], [-1, height * width, columns * channels]),
       flat_errors,
@@ -140,9 +146,9 @@ def _kernel_gradients(inputs: tf.Tensor, errors: tf.Tensor, rows: int, columns: 
     )
     for i in range(rows)
   ]
-  return tf.reshape(tf.stack(products, axis=1), [-1, rows, columns, channels, units])
 
 
 def _squared_sums(rows: tf.Tensor) -> tf.Tensor:
   """float32 [m, ...] -> [m]: sum of squares of each row."""
-  return tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank)))
+  # The norm takes one pass, without the squares in memory.
+  return tf.square(tf.math.reduce_euclidean_norm(rows, axis=list(range(1, rows.shape.rank))))
