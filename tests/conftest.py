@@ -1,11 +1,16 @@
 """Test-wide setup: quiet TensorFlow, one default context of TFF, no process left behind."""
 
 import os
+import signal
 import sys
 
 import pytest
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+# A shell lets what it runs in the background ignore Ctrl-C, which tests send to themselves and to
+# the programs that they start: without this they would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _contexts = []
 
