@@ -8,8 +8,8 @@ Fast Per-Example Gradient Clipping", PoPETs 2021, https://arxiv.org/abs/2009.031
 
 Memory grows linearly with the batch: float32 [m, kernel weights] of the convolutions, and
 copies of what a convolution read, several times as wide as it. On two cores, the model
-'literal' with images of 32x32 took 1.8 GB for 250 examples, 'xie' 1.7 GB (a vectorized map:
-1.1 and 2.7 GB).
+'literal' with images of 32x32 took 1.5 GB for 250 examples, 'xie' 1.6 GB (a vectorized map:
+0.9 and 2.6 GB).
 """
 
 import dataclasses
