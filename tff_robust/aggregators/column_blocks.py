@@ -33,12 +33,16 @@ def _fits_one_block(updates: signatures.Updates, columns_per_block: int | None) 
   return width is not None and width <= (columns_per_block or UNDIVIDED_COLUMNS)
 
 
-def _width(updates: signatures.Updates, columns_per_block: int | None) -> tf.Tensor:
+def _width(
+  updates: signatures.Updates,
+  columns_per_block: int | None,
+  entries_per_block: int = _ENTRIES_PER_BLOCK,
+) -> tf.Tensor:
   """Returns int32 []: `columns_per_block`, or what suits the number of rows."""
   if columns_per_block is not None:
     return tf.constant(columns_per_block)
   num_rows = tf.maximum(tf.shape(updates)[0], 1)
-  fitting = _ENTRIES_PER_BLOCK // num_rows // FEWEST_COLUMNS * FEWEST_COLUMNS
+  fitting = entries_per_block // num_rows // FEWEST_COLUMNS * FEWEST_COLUMNS
   return tf.clip_by_value(fitting, FEWEST_COLUMNS, MOST_COLUMNS)
 
 
@@ -60,6 +64,7 @@ def total(
   initial: tf.Tensor,
   beside: tf.Tensor | None = None,
   columns_per_block: int | None = None,
+  entries_per_block: int = _ENTRIES_PER_BLOCK,
   parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns `initial` plus the sum of `block_fn` over blocks of columns.
@@ -71,6 +76,7 @@ def total(
     beside: float32 [d], of which `block_fn` is then given the same columns, [width].
     columns_per_block: The largest width that `block_fn` is given; None for one that suits the
       number of rows.
+    entries_per_block: How many entries a block then has, in no more than `MOST_COLUMNS`.
     parallel_blocks: How many blocks a graph may have in flight at once. They are added in
       order: the sum does not depend on it.
 
@@ -80,7 +86,7 @@ def total(
   if _fits_one_block(updates, columns_per_block):
     return tf.ensure_shape(initial + block_fn(*_whole(updates, beside)), initial.shape)
 
-  width = _width(updates, columns_per_block)
+  width = _width(updates, columns_per_block, entries_per_block)
 
   def add_block(start: tf.Tensor, partial: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     block = block_fn(*_block(updates, beside, start, width))

@@ -30,6 +30,8 @@ PRODUCT_COLUMNS = 8_192
 _FEWEST_HALVED = 64
 # Float32 sums over so few columns are wrong by at most about 3e-5 of their terms.
 _FLOAT32_COLUMNS = column_blocks.FEWEST_COLUMNS
+# What is read once and multiplied fast spends less time between blocks that are this large.
+_ENTRIES_PER_BLOCK = 700_000
 _FLOAT32_ROUNDING = 2.0**-24
 
 
@@ -42,24 +44,40 @@ def _to_float64(values: tf.Tensor) -> tf.Tensor:
   return tf.where(magnitude_bits < 0x00800000, denormal, tf.cast(values, tf.float64))
 
 
+def _from_halves(own: tuple[tf.Tensor, tf.Tensor], across: tf.Tensor) -> tf.Tensor:
+  """Returns inner products of rows from those within each half and of the first with the second."""
+  upper = tf.concat([own[0], across], axis=1)
+  return tf.concat([upper, tf.concat([tf.transpose(across), own[1]], axis=1)], axis=0)
+
+
 def _self_product(rows: tf.Tensor) -> tf.Tensor:
-  """Returns the inner products of rows in float64, of many rows each pair of halves once.
-
-  Args:
-    rows: [n, width], or [b, n, width] of which the products are added up.
-  """
-  num_rows = tf.shape(rows)[-2]
+  """Returns the inner products of float64 rows, of many rows each pair of halves once."""
+  num_rows = tf.shape(rows)[0]
   half = tf.where(num_rows < _FEWEST_HALVED, 0, num_rows // 2)
-  first, second = rows[..., :half, :], rows[..., half:, :]
+  first, second = rows[:half], rows[half:]
+  own = tuple(tf.matmul(part, part, transpose_b=True) for part in (first, second))
+  return _from_halves(own, tf.matmul(first, second, transpose_b=True))
 
-  def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    products = tf.cast(tf.matmul(left, right, transpose_b=True), tf.float64)
-    return products if rows.shape.rank == 2 else tf.reduce_sum(products, axis=0)
 
-  across = product(first, second)
-  upper = tf.concat([product(first, first), across], axis=1)
-  lower = tf.concat([tf.transpose(across), product(second, second)], axis=1)
-  return tf.concat([upper, lower], axis=0)
+def _float32_self_product(rows: tf.Tensor) -> tf.Tensor:
+  """Returns the inner products of float32 rows in float64, each pair of halves once.
+
+  Products are summed in float32 over `_FLOAT32_COLUMNS` columns, and these sums over the block.
+  """
+  num_rows, width = tf.unstack(tf.shape(rows))
+  half = (num_rows + 1) // 2
+  missing = [2 * half - num_rows, -width % _FLOAT32_COLUMNS]
+  rows = tf.cond(
+    tf.reduce_any(tf.stack(missing) > 0),
+    lambda: tf.pad(rows, [[0, missing[0]], [0, missing[1]]]),
+    lambda: rows,
+  )
+  # One copy, in which each half is in one piece.
+  parts = tf.transpose(tf.reshape(rows, [2, half, -1, _FLOAT32_COLUMNS]), [0, 2, 1, 3])
+  own = tf.reduce_sum(tf.matmul(parts, parts, transpose_b=True), axis=1)
+  across = tf.reduce_sum(tf.matmul(parts[0], parts[1], transpose_b=True), axis=0)
+  own, across = tf.cast(own, tf.float64), tf.cast(across, tf.float64)
+  return _from_halves((own[0], own[1]), across)[:num_rows, :num_rows]
 
 
 def gram(updates: signatures.Updates) -> tf.Tensor:
@@ -199,11 +217,11 @@ def _measure(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor, tf.Tens
 def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
   """Bounds of the squared distances, from one float32 product that is several times faster.
 
-  The rows are multiplied in float32 over few columns at a time, and added up in float64. Where
-  they have more in common than apart, in the first columns, they are centred on one of them
-  before that. Rounding is bounded in the worst case:
-  of w products by w roundings of the sum of their magnitudes, which Cauchy and Schwarz bound
-  by the rows' norms; two more norms and the centring add a little. A processor's product is
+  The rows are multiplied in float32 over few columns at a time, and blocks of columns are added
+  up in float64. Where they have more in common than apart, in the first columns, they are centred
+  on one of them before that. Rounding is bounded in the worst case: of w products by w roundings
+  of the sum of their magnitudes, which Cauchy and Schwarz bound by the rows' norms; p sums of a
+  block, the norms themselves and the centring add p and a little. A processor's product is
   assumed; some accelerators round float32 to fewer digits.
 
   Args:
@@ -218,18 +236,19 @@ def bounds(updates: signatures.Updates) -> tuple[tf.Tensor, tf.Tensor]:
 
   def block_gram(block: tf.Tensor) -> tf.Tensor:
     rows = tf.cond(is_closer, lambda: block - tf.gather(block, [origin]), lambda: block)
-    missing = -tf.shape(block)[1] % _FLOAT32_COLUMNS
-    rows = tf.cond(missing > 0, lambda: tf.pad(rows, [[0, 0], [0, missing]]), lambda: rows)
-    parts = tf.reshape(rows, [num_rows, -1, _FLOAT32_COLUMNS])
-    return _self_product(tf.transpose(parts, [1, 0, 2]))
+    return _float32_self_product(rows)
 
   products = column_blocks.total(
-    block_gram, updates, initial=tf.zeros([num_rows, num_rows], tf.float64)
+    block_gram,
+    updates,
+    initial=tf.zeros([num_rows, num_rows], tf.float64),
+    entries_per_block=_ENTRIES_PER_BLOCK,
   )
   squared_norms = tf.linalg.diag_part(products)
   norms = squared_norms[:, tf.newaxis] + squared_norms[tf.newaxis, :]
   width = tf.cast(tf.shape(updates)[1], tf.float64)
-  rounding = 2.1 * (_FLOAT32_COLUMNS + 32) * _FLOAT32_ROUNDING
+  sums = column_blocks.MOST_COLUMNS // _FLOAT32_COLUMNS
+  rounding = 2.1 * (_FLOAT32_COLUMNS + sums + 32) * _FLOAT32_ROUNDING
   # Products below 2**-126 may be flushed to zero.
   error = rounding * norms + tf.constant(2.0**-120, tf.float64) * width
   squared = norms - products - tf.transpose(products)
@@ -275,11 +294,14 @@ def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, 
       one_by_one,
       lambda: tf.matmul(tf.gather(wide, rows), wide, transpose_b=True),
     )
-    squared_norms = tf.reduce_sum(tf.square(wide), axis=1)
+    squared_norms = tf.square(tf.math.reduce_euclidean_norm(wide, axis=1))
     return tf.concat([across, squared_norms[tf.newaxis]], axis=0)
 
   products = column_blocks.total(
-    block_products, updates, initial=tf.zeros([num_chosen + 1, num_rows], tf.float64)
+    block_products,
+    updates,
+    initial=tf.zeros([num_chosen + 1, num_rows], tf.float64),
+    entries_per_block=_ENTRIES_PER_BLOCK,
   )
   squared_norms = products[-1]
   norms = tf.gather(squared_norms, rows)[:, tf.newaxis] + squared_norms[tf.newaxis, :]
