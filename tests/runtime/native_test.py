@@ -198,6 +198,23 @@ def test_cohorts_of_many_sizes_do_not_add_executors():
     assert len(context.executor_factory._executors) == 4
 
 
+def _environment(pid):
+  entries = pathlib.Path(f'/proc/{pid}/environ').read_bytes().split(b'\0')
+  return dict(entry.decode().split('=', 1) for entry in entries if b'=' in entry)
+
+
+@pytest.mark.parametrize('chosen', [None, '7'])
+def test_worker_has_few_heaps_unless_the_user_says_otherwise(chosen, monkeypatch):
+  monkeypatch.delenv('MALLOC_ARENA_MAX', raising=False)
+  if chosen:
+    monkeypatch.setenv('MALLOC_ARENA_MAX', chosen)
+  with native.native_context(num_threads=1) as context:
+    assert _double(4) == 8
+    heaps = int(_environment(_worker_pid(context))['MALLOC_ARENA_MAX'])
+  # C's allocator has eight for each core.
+  assert heaps == int(chosen) if chosen else 1 <= heaps <= os.cpu_count()
+
+
 def test_closed_context_says_so():
   with native.native_context(num_threads=1) as context:
     pass

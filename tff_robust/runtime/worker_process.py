@@ -26,6 +26,13 @@ from tff_robust.runtime import errors, secure_channels, worker_stub, worker_watc
 _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
 _LOG_TAIL_BYTES = 2000
+# What the worker's environment holds unless the user sets it. By default, C's allocator keeps up
+# to eight heaps a core, and the worker's threads come and go among them: its memory grew by 6 MB
+# in 1,000 small rounds.
+_WORKER_DEFAULTS = {
+  'TF_CPP_MIN_LOG_LEVEL': '1',
+  'MALLOC_ARENA_MAX': str(max(1, (os.cpu_count() or 1) // 2)),
+}
 
 
 def worker_binary_path() -> pathlib.Path:
@@ -125,7 +132,7 @@ class WorkerProcess:
     # `tempfile` unlinks the file at once: nothing to clean up, whichever way we end.
     log = tempfile.TemporaryFile()  # noqa: SIM115
     self._log = log
-    environment = {'TF_CPP_MIN_LOG_LEVEL': '1', **os.environ}
+    environment = {**_WORKER_DEFAULTS, **os.environ}
     self._watcher = subprocess.Popen(
       [
         sys.executable, '-I', '-S', str(pathlib.Path(worker_watch.__file__)),
