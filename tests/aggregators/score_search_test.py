@@ -201,3 +201,26 @@ def test_few_rows_are_all_scored_at_once(monkeypatch, num_rows):
   )
   assert np.argmin(scores) == np.argmin(_krum_scores(rows, 2))
   assert bool(asked) == (num_rows < 10)
+
+
+def test_ties_between_different_rows_go_to_the_first():
+  rule = krum.build_krum(max_byzantine=10)
+
+  @tf.function(input_signature=[tf.TensorSpec([None, 5000])])
+  def measure(rows):
+    seed = tf.constant([0, 0], tf.int64)
+    return dict(rule.apply((), rows, tf.ones([51]), seed).measurements)
+
+  for seed in (0, 22, 32, 50, 75):
+    generator = np.random.default_rng(seed)
+    # Of whole numbers, so that sums are exact: rows reflected in one have the same score.
+    center = generator.integers(-1, 2, size=5000)
+    offsets = generator.integers(-1, 2, size=(25, 5000))
+    rows = np.concatenate([center + offsets, center - offsets, [center + 100]])
+    rows = rows[generator.permutation(51)].astype(np.float32)
+    expected = _krum_scores(rows, 10)
+    assert np.sum(expected == expected.min()) == 2
+    measurements = measure(rows)
+    chosen = np.where(measurements['selected'])[0]
+    np.testing.assert_array_equal(chosen, [np.argmin(expected)])
+    assert measurements['score_gap'] == 0

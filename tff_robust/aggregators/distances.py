@@ -294,7 +294,8 @@ def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, 
       one_by_one,
       lambda: tf.matmul(tf.gather(wide, rows), wide, transpose_b=True),
     )
-    squared_norms = tf.square(tf.math.reduce_euclidean_norm(wide, axis=1))
+    # Not by a norm: its root is not exact where sums are, and ties would not be ties.
+    squared_norms = tf.reduce_sum(tf.square(wide), axis=1)
     return tf.concat([across, squared_norms[tf.newaxis]], axis=0)
 
   products = column_blocks.total(
