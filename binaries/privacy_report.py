@@ -13,6 +13,12 @@ _REPORTED = ('pld', 'rdp')
 _FAST = 'rdp'
 
 
+# Of sizes whose Renyi figures are this close to the largest, another accountant may find any the
+# worst; so many of them are tried.
+_CLOSE = 0.8
+_MOST_TRIED = 8
+
+
 def statement(
   experiment: config.ExperimentConfig,
   sampler: cohorts.CohortSampler,
@@ -24,7 +30,11 @@ def statement(
   The client that took part most often is taken to hold, one after the other, as many
   examples as each client: few weaken the amplification by sampling, many mean more steps, and
   the two views of a statement may fare worst at different sizes. Each figure is that of the
-  worst size for its view, which is searched with the accountant that is fast.
+  worst size for its view and delta. Where sizes are many, those that may be worst are found by
+  the accountant that is fast, and at most eight of them are tried with the others.
+
+  An adversary who is shown honest gradients before their noise (`attack_knowledge=honest_clean`)
+  puts them into what it sends, so a run with one has no figure.
 
   Args:
     experiment: The configuration of the run.
@@ -33,32 +43,82 @@ def statement(
     num_rounds: Rounds that were done.
   """
   participations = sampler.max_honest_participation(num_rounds)
-  sizes = sorted({max(1, size) for size in client_sizes})
-  if len(sizes) > 1:
-    found = {size: _statement(experiment, size, participations, (_FAST,)) for size in sizes}
-    views = dict.fromkeys(figure.view for figure in found[sizes[0]].figures)
-    worst = {view: max(sizes, key=lambda size: _largest(found[size], view)) for view in views}
-    sizes = sorted(set(worst.values()))
   asked = experiment.privacy.accountant
   accountants = (asked, *[name for name in _REPORTED if name != asked])
+  sizes = _worst_sizes(experiment, client_sizes, participations)
   statements = [_statement(experiment, size, participations, accountants) for size in sizes]
-  worst_figures = tuple(
-    max(figures, key=_severity)
-    for figures in zip(*(one.figures for one in statements), strict=True)
+  figures = tuple(
+    max(of_sizes, key=_severity)
+    for of_sizes in zip(*(one.figures for one in statements), strict=True)
   )
-  main = max(statements, key=lambda one: _severity(one.main))
-  assumptions = main.assumptions
-  if experiment.data.root_size is not None:
-    assumptions += (
-      f"The {experiment.data.root_size} examples of the server's root set are its own, and no"
-      ' figure covers them.',
+  if experiment.attack.knowledge == 'honest_clean':
+    figures = tuple(
+      dataclasses.replace(figure, epsilon=None, reason=figure.reason or _SHOWN_CLEAN)
+      for figure in figures
     )
-  return dataclasses.replace(main, figures=worst_figures, assumptions=assumptions)
+  main = max(statements, key=lambda one: _severity(one.main))
+  # What is said of delta is said of the largest client instead.
+  delta = experiment.privacy.delta
+  own = [text for size in sizes for text in privacy_statement.delta_sentences(delta, size)]
+  general = [text for text in main.assumptions if text not in own]
+  return dataclasses.replace(
+    main, figures=figures, assumptions=(*general, *_assumptions(experiment, client_sizes))
+  )
 
 
-def _largest(statement: privacy_statement.PrivacyStatement, view: str) -> float:
-  """Returns the largest epsilon of a view."""
-  return max(_severity(figure) for figure in statement.figures if figure.view == view)
+_SHOWN_CLEAN = (
+  "with attack_knowledge='honest_clean' the adversary sees honest gradients before their noise, and"
+  ' what it sends, and the model made of that, shows them.'
+)
+
+
+def _assumptions(
+  experiment: config.ExperimentConfig, client_sizes: Sequence[int]
+) -> tuple[str, ...]:
+  """Returns the sentences that follow from how a run is set up."""
+  sentences = []
+  if experiment.privacy.enabled:
+    sentences.append(
+      'Features are standardised by the mean and the standard deviation of each channel over all'
+      " clients' examples, taken without noise: no figure covers these numbers."
+    )
+  if experiment.data.root_size is not None:
+    sentences.append(
+      f"The {experiment.data.root_size} examples of the server's root set are its own, and no"
+      ' figure covers them.'
+    )
+  delta, largest = experiment.privacy.delta, max(client_sizes)
+  return (*sentences, *privacy_statement.delta_sentences(delta, largest))
+
+
+def _worst_sizes(
+  experiment: config.ExperimentConfig, client_sizes: Sequence[int], participations: int
+) -> list[int]:
+  """Returns sizes among which that of every figure is."""
+  sizes = _candidates(experiment, client_sizes)
+  if len(sizes) == 1:
+    return sizes
+  found = {size: _statement(experiment, size, participations, (_FAST,)) for size in sizes}
+  tried: set[int] = set()
+  for position in range(len(found[sizes[0]].figures)):
+    severity = {size: _severity(found[size].figures[position]) for size in sizes}
+    ordered = sorted(sizes, key=lambda size: -severity[size])
+    least = _CLOSE * severity[ordered[0]]
+    tried.update([size for size in ordered if severity[size] >= least][:_MOST_TRIED])
+  return sorted(tried)
+
+
+def _candidates(experiment: config.ExperimentConfig, client_sizes: Sequence[int]) -> list[int]:
+  """Returns the sizes that may be worst: with as many steps, others lie between two of them."""
+  training = experiment.training
+  averaging = training.algorithm == 'fed_avg'
+  by_steps: dict[int, list[int]] = {}
+  for size in sorted({max(1, size) for size in client_sizes}):
+    # A batch that is all of the data is no sample, and has a bound of another kind.
+    is_sampled = size > training.batch_size
+    steps = math.ceil(size / training.batch_size) if averaging else int(is_sampled)
+    by_steps.setdefault(steps, []).append(size)
+  return sorted({size for group in by_steps.values() for size in (group[0], group[-1])})
 
 
 def _severity(figure: privacy_statement.PrivacyFigure) -> float:

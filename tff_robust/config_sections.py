@@ -226,6 +226,7 @@ class PrivacyConfig:
     checks.in_open_unit_interval('delta', self.delta)
     if self.enabled:
       checks.positive('l2_norm_clip', typing.cast(float, self.l2_norm_clip))
+      checks.at_least('l2_norm_clip', typing.cast(float, self.l2_norm_clip), mechanisms.LEAST_CLIP)
       if self.noise_multiplier is None:
         raise ValueError(
           f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'

@@ -5,21 +5,23 @@ from tff_robust import config
 from tff_robust.program import cohorts
 
 
-def sizes_statement(sizes, **training):
+def sizes_statement(sizes, *, num_rounds=50, privacy=None, **training):
   experiment = config.ExperimentConfig(
     seed=1,
     data=config.DataConfig(num_clients=len(sizes)),
     training=config.TrainingConfig(
-      num_rounds=50, clients_per_round=len(sizes), batch_size=10, **training
+      num_rounds=num_rounds, clients_per_round=len(sizes), batch_size=10, **training
     ),
-    privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.0, accountant='rdp'),
+    privacy=config.PrivacyConfig(
+      **{'l2_norm_clip': 1.0, 'noise_multiplier': 1.0, 'accountant': 'rdp', **(privacy or {})}
+    ),
   )
-  return privacy_report.statement(experiment, cohorts.build_sampler(experiment), sizes, 50)
+  return privacy_report.statement(experiment, cohorts.build_sampler(experiment), sizes, num_rounds)
 
 
 def epsilons(found):
   return {
-    (figure.view, figure.accountant): figure.epsilon
+    (figure.view, figure.accountant, figure.delta): figure.epsilon
     for figure in found.figures
     if figure.epsilon is not None
   }
@@ -46,12 +48,67 @@ def test_every_figure_is_that_of_the_worst_size_for_it(training):
     assert not any(one == together for one in alone)
 
 
-def statement(aggregator, root_size=None):
+def test_accountants_and_deltas_that_rank_sizes_differently_each_get_the_worst():
+  # 41 examples are the worst by Renyi at a delta of 1e-6, 17 in most other figures.
+  sizes = [41, 42, 17]
+  options = {
+    'num_rounds': 3,
+    'privacy': {'noise_multiplier': 0.5, 'accountant': 'pld'},
+    'algorithm': 'fed_avg',
+    'batch_sampling': 'poisson',
+  }
+  alone = [epsilons(sizes_statement([size] * 3, **options)) for size in sizes]
+  together = epsilons(sizes_statement(sizes, **options))
+  worst = {key: max(one[key] for one in alone) for key in together}
+  assert together == pytest.approx(worst)
+  key = 'example', 'pld', 1e-5
+  assert together[key] == pytest.approx(alone[2][key])
+  assert together[key] > 1.03 * alone[0][key]
+
+
+def test_delta_is_held_against_the_largest_client():
+  def about_delta(sizes):
+    training = {'algorithm': 'fed_sgd', 'server_learning_rate': 0.1, 'batch_sampling': 'poisson'}
+    found = sizes_statement(sizes, num_rounds=2, privacy={'delta': 1e-2}, **training)
+    return [text for text in found.assumptions if 'not below' in text]
+
+  (sentence,) = about_delta([50, 5000])
+  assert '1/5000' in sentence
+  (sentence,) = about_delta([200, 5000])
+  assert '1/5000' in sentence
+  assert not about_delta([50, 60])
+
+
+@pytest.mark.parametrize(
+  ('knowledge', 'has_figure'),
+  [('honest_messages', True), ('own_clean', True), ('honest_clean', False)],
+)
+def test_an_adversary_who_sees_gradients_before_their_noise_leaves_no_figure(knowledge, has_figure):
+  found = statement(
+    'mean',
+    attack=config.AttackConfig(
+      attack='inner_product_manipulation',
+      options={'attack_epsilon': 0.5},
+      num_byzantine=1,
+      knowledge=knowledge,
+    ),
+  )
+  assert all((figure.epsilon is not None) == has_figure for figure in found.figures)
+  assert ('honest_clean' in found.table()) == (not has_figure)
+
+
+def test_statement_says_that_the_statistics_of_the_features_are_not_covered():
+  (sentence,) = [text for text in statement('mean').assumptions if 'standardised' in text]
+  assert 'without noise' in sentence
+
+
+def statement(aggregator, root_size=None, attack=None):
   experiment = config.ExperimentConfig(
     seed=1,
     data=config.DataConfig(num_clients=5, root_size=root_size),
     training=config.TrainingConfig(num_rounds=4, clients_per_round=5, batch_size=10),
     aggregation=config.AggregationConfig(aggregator=aggregator),
+    attack=attack or config.AttackConfig(),
     privacy=config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1.0),
   )
   return privacy_report.statement(experiment, cohorts.build_sampler(experiment), [40] * 5, 4)

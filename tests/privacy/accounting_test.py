@@ -309,3 +309,27 @@ def test_imports_without_tensorflow():
     "sys.exit(any(name.split('.')[0] == 'tensorflow' for name in sys.modules))"
   )
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+  ('noise_multiplier', 'num_steps'), [(1e-3, 1000), (1e-4, 10), (0.01, 100_000)]
+)
+def test_next_to_no_noise_has_a_figure_that_bounds(noise_multiplier, num_steps):
+  epsilon = accounting.dp_sgd_epsilon(
+    sampling_probability=1.0, noise_multiplier=noise_multiplier, num_steps=num_steps, delta=1e-5
+  )
+  # The Gaussian mechanism that the composition is loses at least half its mean loss.
+  assert 0.25 * num_steps / noise_multiplier**2 < epsilon < math.inf
+
+
+def test_a_delta_below_what_distributions_can_tell_has_the_renyi_figure():
+  values = {'sampling_probability': 0.02, 'noise_multiplier': 5.0, 'num_steps': 300, 'delta': 1e-15}
+  found = accounting.dp_sgd_epsilon(**values)
+  assert found <= accounting.dp_sgd_epsilon(**values, accountant='rdp') < math.inf
+
+
+@pytest.mark.parametrize('target', [25.0, 28.0, 29.5, 31.0])
+def test_calibrated_noise_meets_its_target_where_the_grid_changes(target):
+  values = {'sampling_probability': 0.02, 'num_steps': 2500, 'delta': 1e-5}
+  noise = accounting.dp_sgd_noise_multiplier(target_epsilon=target, **values)
+  assert accounting.dp_sgd_epsilon(noise_multiplier=noise, **values) <= target

@@ -1,7 +1,9 @@
 """Composition of dp_accounting events into one epsilon. Free of TensorFlow.
 
 Accountants:
-  'pld': Privacy loss distributions, discretised pessimistically; the tightest.
+  'pld': Privacy loss distributions, discretised pessimistically; the tightest. Where their
+    figure would say nothing (above 1e6, or none at a delta that their cut tails exceed) it is
+    that of 'rdp', a bound as well.
   'rdp': Renyi differential privacy (Mironov, "Renyi Differential Privacy", CSF 2017,
     https://arxiv.org/abs/1702.07476), converted to (epsilon, delta) by Proposition 12 of
     Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privacy", NeurIPS
@@ -47,6 +49,12 @@ class _ClassicRdpAccountant(_RdpAccountant):
   def get_epsilon(self, target_delta: float) -> float:
     """Returns the least epsilon over all orders."""
     return float(np.min(self.rdp + math.log(1.0 / target_delta) / (self.orders - 1.0)))
+
+
+# Above this epsilon the grid of a privacy loss distribution would overflow.
+_LARGEST_PLD_EPSILON = 1e6
+# Renyi bounds of 20 and more are larger than those of privacy loss distributions by less than this.
+_RENYI_OVER_PLD = 1.5
 
 
 def discretisation(epsilon: float) -> float:
@@ -102,12 +110,15 @@ def composed_epsilon(
     return 0.0
   composed = dp_accounting.SelfComposedDpEvent(event, count)
   interval = 1e-3
-  if accountant == 'pld':
-    renyi = _composed('rdp', neighboring_relation, interval, composed).get_epsilon(delta)
-    if not math.isfinite(renyi):
-      return math.inf
-    interval = discretisation(renyi)
-  return float(_composed(accountant, neighboring_relation, interval, composed).get_epsilon(delta))
+  if accountant != 'pld':
+    return float(_composed(accountant, neighboring_relation, interval, composed).get_epsilon(delta))
+  renyi = float(_composed('rdp', neighboring_relation, interval, composed).get_epsilon(delta))
+  if renyi > _LARGEST_PLD_EPSILON:
+    return renyi
+  # No coarser than the grid of whoever calibrates to the figure that comes out.
+  interval = discretisation(renyi / _RENYI_OVER_PLD)
+  found = float(_composed('pld', neighboring_relation, interval, composed).get_epsilon(delta))
+  return found if math.isfinite(found) else renyi
 
 
 @functools.lru_cache(maxsize=64)

@@ -39,12 +39,13 @@ class GradientMechanism(mechanisms.Mechanism):
 
     Guarantees:
       The gradient is a Gaussian mechanism with multiplier `effective_noise_multiplier`
-      under addition, removal or zeroing of one example of the batch. Amplification by
+      under addition, removal or zeroing of one example whose gradient is finite. Amplification by
       sampling holds only as far as the batches are sampled like that
       (`tff_robust.privacy.accounting`). The clipped norm is at most `l2_norm_clip`, up to
       float32 rounding. A non-finite gradient of any example (or one whose squared norm
       overflows float32) makes the whole result NaN: it is never zeroed in silence, and a
-      robust rule drops the row.
+      robust rule drops the row. Whoever sees the NaN knows of such an example: that is covered by
+      no guarantee.
 
     The loss is neither clipped nor noised: it is for simulation and carries no guarantee.
 

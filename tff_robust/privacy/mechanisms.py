@@ -40,6 +40,7 @@ from tff_robust import checks
 
 CLIP_UNITS = ('example', 'minibatch_mean')
 NOISE_SCALES = ('sum_then_divide', 'on_mean', 'per_example_sum')
+LEAST_CLIP = 1e-15
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Mechanism:
   """One gradient mechanism as plain values; the module's table defines the properties.
 
   Attributes:
-    l2_norm_clip: Norm to which gradients are clipped, above 0.
+    l2_norm_clip: Norm to which gradients are clipped, at least `LEAST_CLIP`.
     noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`, before
       `noise_scale` is applied; 0 clips without noise and gives no privacy.
     expected_batch_size: The divisor of sums. A public constant, never the size of the
@@ -67,6 +68,8 @@ class Mechanism:
 
   def __post_init__(self) -> None:
     checks.positive('l2_norm_clip', self.l2_norm_clip)
+    # Squares of what is clipped must not vanish in float32.
+    checks.at_least('l2_norm_clip', self.l2_norm_clip, LEAST_CLIP)
     checks.nonnegative('noise_multiplier', self.noise_multiplier)
     checks.positive('expected_batch_size', self.expected_batch_size)
     checks.known_name('clip_unit', self.clip_unit, CLIP_UNITS)

@@ -123,6 +123,8 @@ def assumptions(
     'The number of examples of a client, the batch size and the number of steps are public, and'
     ' stay as they are while an example is removed: its gradient then counts as zero.',
     'Choosing hyper-parameters on the same data is not covered.',
+    'No gradient of an example is NaN or infinite: one that is makes the whole message NaN, which'
+    ' tells of it.',
     'The client clips and noises its own gradients; clients that do not follow the protocol'
     " get no guarantee and weaken nobody else's.",
     'Noise is float32, and its tails end at 5.7 standard deviations; attacks on its'
@@ -141,7 +143,7 @@ def assumptions(
   if noise_source == 'seeded':
     sentences.append(
       'Noise and batches come from the seed of the run: nothing here holds towards anyone who'
-      ' knows that seed.'
+      ' knows that seed, or who sees two runs with it, whose noise is the same.'
     )
   else:
     sentences.append(
@@ -154,9 +156,14 @@ def assumptions(
         'Batches come from the seed of the run: the credit for sampling holds towards nobody who'
         ' knows that seed.'
       )
-  if delta * examples_per_client >= 1:
-    sentences.append(
-      f'delta={delta:g} is not below 1/{examples_per_client}: a mechanism that publishes one'
-      ' random example would satisfy it.'
-    )
-  return tuple(sentences)
+  return (*sentences, *delta_sentences(delta, examples_per_client))
+
+
+def delta_sentences(delta: float, examples_per_client: int) -> tuple[str, ...]:
+  """Returns the sentence about a delta that is too large for a client, if it is."""
+  if delta * examples_per_client < 1:
+    return ()
+  return (
+    f'delta={delta:g} is not below 1/{examples_per_client}: a mechanism that publishes one random'
+    ' example would satisfy it.',
+  )
