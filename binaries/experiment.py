@@ -154,11 +154,19 @@ def _options(options: Any) -> str:
   return f' ({text})' if text else ''
 
 
-def _quiet() -> None:
-  """Keeps the chatter of TensorFlow and its dependents from the user's terminal."""
+def before_tensorflow() -> None:
+  """Chooses how TensorFlow computes, and keeps its chatter from the user's terminal."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
   warnings.filterwarnings('ignore', message='Deprecated call to `pkg_resources')
+  devices.prepare()
+
+
+def _forbid_fewer_digits() -> None:
+  """Keeps GPUs from float32 products with 10 bits, by which gradients would exceed their clip."""
+  import tensorflow as tf
+
+  tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) -> Experiment:
@@ -172,8 +180,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   Raises:
     ValueError: When something does not fit: with the data, the folder or each other.
   """
-  _quiet()
-  devices.prepare()  # Before TensorFlow Datasets imports TensorFlow.
+  before_tensorflow()  # TensorFlow Datasets imports it.
   sampler = cohorts.build_sampler(experiment)
   guarantees.check_cohort_risk(experiment)
   if options.resume and options.output_dir is not None:
@@ -186,6 +193,8 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     run_folder.check_unused(options.output_dir)
   dataset = load.load_dataset(experiment.data.dataset, data_dir=experiment.data.data_dir)
   runtime = contexts.install_context(options.runtime, **options.runtime_options())
+  if experiment.privacy.enabled:
+    _forbid_fewer_digits()
 
   from binaries import attacked_data, federated_data
   from computations import client_values, learning_process, models, root_set

@@ -83,6 +83,11 @@ class RunOptions:
       parts.append(f'--plugins={",".join(self.plugins)}')
     if self.workers:
       parts.append(f'--workers={",".join(self.workers)}')
+    # What may differ in a run that goes on, but was chosen, is chosen again.
+    default = {field.name: field.default for field in dataclasses.fields(self)}
+    for name in ('device', 'client_threads', 'worker_retry_seconds', 'checkpoint_every'):
+      if getattr(self, name) != default[name]:
+        parts.append(f'--{name}={getattr(self, name)}')
     if self.tls is not None:
       files = dataclasses.asdict(self.tls)
       parts += [f'--tls_{name}={path}' for name, path in files.items()]

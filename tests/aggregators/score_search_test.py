@@ -186,6 +186,17 @@ def test_bounds_are_not_used_where_float32_may_have_fewer_digits(monkeypatch):
   assert not score_search.pays(wide)
 
 
+def test_bounds_are_not_used_where_the_optimizer_may_take_digits():
+  wide = tf.zeros([3, _D])
+  option = 'auto_mixed_precision_onednn_bfloat16'
+  try:
+    tf.config.optimizer.set_experimental_options({option: True})
+    assert not score_search.pays(wide)
+  finally:
+    tf.config.optimizer.set_experimental_options({option: False})
+  assert score_search.pays(wide)
+
+
 @pytest.mark.parametrize('num_rows', [9, 10])
 def test_few_rows_are_all_scored_at_once(monkeypatch, num_rows):
   monkeypatch.setattr(score_search, '_FEWEST_ROWS', 10)

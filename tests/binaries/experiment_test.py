@@ -1,6 +1,7 @@
 import pytest
+import tensorflow as tf
 
-from binaries import experiment, run_flags
+from binaries import experiment, federated_data, run_flags
 from tff_robust import config
 
 
@@ -17,3 +18,25 @@ def test_onednn_is_chosen_before_the_data_set_imports_tensorflow(monkeypatch):
   with pytest.raises(ValueError, match='no such data'):
     experiment.prepare(described, run_flags.RunOptions())
   assert order == ['prepare', 'load']
+
+
+@pytest.mark.parametrize('private', [False, True])
+def test_private_runs_multiply_all_digits_of_float32(monkeypatch, private):
+  def deal(*arguments, **options):
+    raise ValueError('no such data')
+
+  monkeypatch.setattr(experiment.contexts, 'install_context', lambda *args, **options: 'here')
+  monkeypatch.setattr(federated_data, 'deal', deal)
+  privacy = {'l2_norm_clip': 1.0, 'noise_multiplier': 1.0} if private else {}
+  described = config.ExperimentConfig(
+    training=config.TrainingConfig(num_rounds=1),
+    privacy=config.PrivacyConfig(**privacy),
+    seed=0,
+  )
+  tf.config.experimental.enable_tensor_float_32_execution(True)
+  try:
+    with pytest.raises(ValueError, match='no such data'):
+      experiment.prepare(described, run_flags.RunOptions())
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == (not private)
+  finally:
+    tf.config.experimental.enable_tensor_float_32_execution(True)

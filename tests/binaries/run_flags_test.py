@@ -40,6 +40,14 @@ def test_the_flags_to_go_on_name_plug_ins(tmp_path):
   assert '--plugins' not in run_flags.RunOptions().resume_flags(folder)
 
 
+def test_what_was_chosen_of_where_a_run_computes_is_advised_again(tmp_path):
+  chosen = run_flags.RunOptions(device='cpu', client_threads=1, checkpoint_every=3)
+  advice = chosen.resume_flags(tmp_path).split()
+  assert {'--device=cpu', '--client_threads=1', '--checkpoint_every=3'} <= set(advice)
+  plain = run_flags.RunOptions().resume_flags(tmp_path)
+  assert plain == f'--resume --output_dir={tmp_path}'
+
+
 def test_plug_ins_that_were_loaded_are_options_of_the_run(monkeypatch):
   monkeypatch.setattr(plugin_flag, '_loaded', ['mine'])
   flag_values = flags.FlagValues()

@@ -17,18 +17,26 @@ from tff_robust.aggregators import column_blocks, distances
 # With these, oneDNN and TensorFlow may be allowed float32 products with fewer digits.
 _FLOAT32_MODES = ('ONEDNN_DEFAULT_FPMATH_MODE', 'TF_SET_ONEDNN_FPMATH_MODE')
 
+# So may TensorFlow's optimizer, with options of this prefix.
+_FEWER_DIGITS = 'auto_mixed_precision'
+
 # All distances of fewer rows, in float64, take no longer than bounds and then a few of them.
 _FEWEST_ROWS = 48
 
 
 def pays(updates: signatures.Updates) -> bool:
-  """Tells whether bounds are valid here and worth their price."""
+  """Tells whether bounds are valid here, where the graph is also run, and worth their price."""
   width = updates.shape[1]
   return (
     width is not None
     and width > column_blocks.UNDIVIDED_COLUMNS
     and not tf.config.get_visible_devices('GPU')
     and all(os.environ.get(mode, 'strict').lower() == 'strict' for mode in _FLOAT32_MODES)
+    and not any(
+      chosen
+      for option, chosen in tf.config.optimizer.get_experimental_options().items()
+      if option.startswith(_FEWER_DIGITS)
+    )
   )
 
 
