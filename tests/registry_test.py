@@ -58,6 +58,17 @@ def test_demand_for_clients_in_the_row_is_the_demand_of_the_rule(name):
         rule.apply(rule.init(6), rows, weights, [1, 2])
 
 
+@pytest.mark.parametrize('table', [registry.AGGREGATORS, registry.PREAGGREGATORS])
+def test_no_builder_takes_a_broken_number_for_a_whole_one(table):
+  examples = {name: option.example for name, option in registry.OPTIONS.items()}
+  for name, entry in table.items():
+    options = {option: examples[option] for option in entry.reads} | dict(entry.defaults)
+    for option in entry.reads:
+      for value in (1.5, '2', None, True) if registry.OPTIONS[option].kind is int else ():
+        with pytest.raises(ValueError, match=f'^{option}={value!r} must be a whole number'):
+          registry.build(table, name, {**options, option: value})
+
+
 @pytest.mark.parametrize('name', registry.PREAGGREGATORS)
 def test_every_preaggregator_is_built_from_its_row_and_its_rows_are_counted(name):
   options = options_of('preaggregators', registry.PREAGGREGATORS, name)
@@ -83,6 +94,50 @@ def test_demand_for_rows_in_the_row_is_the_demand_of_the_preaggregator(name):
     elif num_rows > 0:
       with pytest.raises(ValueError, match=name):
         step.apply(rows, weights, [1, 2])
+
+
+@pytest.mark.parametrize(
+  ('name', 'given', 'message'),
+  [
+    ('krum', {'max_byzantine': None}, "aggregator 'krum' needs max_byzantine"),
+    ('krum', {'max_byzantine': 2.5}, 'max_byzantine=2.5 must be a whole number'),
+    ('krum', {'max_byzantine': '2'}, "max_byzantine='2' must be a whole number"),
+    ('krum', {'max_byzantine': True}, 'max_byzantine=True must be a whole number'),
+    ('centered_clipping', {'clip_radius': '3'}, "clip_radius='3' must be a number"),
+    ('centered_clipping', {'clip_radius': True}, 'clip_radius=True must be a number'),
+    (
+      'centered_clipping',
+      {'clip_radius': 3.0, 'num_iterations': None},
+      "num_iterations=None is no value; leave it out for the 1 of aggregator 'centered_clipping'",
+    ),
+  ],
+)
+def test_options_of_another_kind_are_refused(name, given, message):
+  with pytest.raises(ValueError, match=message):
+    registry.complete_options('aggregator', registry.AGGREGATORS, name, given)
+
+
+def test_text_is_refused_where_it_is_none_and_so_are_options_of_preaggregators():
+  with pytest.raises(ValueError, match='attack_direction=3 must be a str'):
+    registry.complete_options('attack', registry.ATTACKS, 'min_max', {'attack_direction': 3})
+  with pytest.raises(ValueError, match=r'bucket_size=2.0 must be a whole number'):
+    registry.complete_options(
+      'aggregator',
+      registry.AGGREGATORS,
+      'mean',
+      {'bucket_size': 2.0},
+      preaggregators=['bucketing'],
+    )
+
+
+def test_whole_numbers_pass_for_numbers_and_none_where_it_is_the_default():
+  complete = registry.complete_options
+  given = {'max_byzantine': np.int64(2), 'norm_penalty': None, 'trial_learning_rate': 1}
+  assert complete('aggregator', registry.AGGREGATORS, 'zeno', given) == given
+  # What is complete may be completed again.
+  assert complete(
+    'attack', registry.ATTACKS, 'a_little_is_enough', {'attack_deviations': None}
+  ) == {'attack_deviations': None}
 
 
 BY_DATA = [name for name, entry in registry.ATTACKS.items() if entry.by_data]
@@ -122,7 +177,7 @@ def test_every_attack_is_built_from_its_row_and_answers_in_each_of_its_views(nam
 def test_every_option_that_a_row_reads_or_defaults_is_known(table):
   for entry in table.values():
     assert set(entry.reads) <= set(registry.OPTIONS)
-    assert set(entry.defaults) <= set(entry.reads)
+    assert set(entry.defaults) <= set(registry.options_of(table, entry))
 
 
 def test_every_option_that_somebody_needs_has_an_example_that_is_allowed():

@@ -5,6 +5,7 @@ Free of TensorFlow, so that bad flags are refused before anything heavy is impor
 
 import difflib
 import math
+import numbers
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,29 @@ def not_empty(argument: str, values: Collection[Any]) -> None:
   """Raises when a list that may be left out was given with nothing in it."""
   if not values:
     raise ValueError(f'{argument} is an empty list; name at least one, or leave it out for all.')
+
+
+def whole_number(argument: str, value: Any) -> None:
+  """Raises unless `value` is an integer of Python or NumPy; a bool or 2.0 is none."""
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    raise ValueError(f'{argument}={value!r} must be a whole number; give an int, such as 2.')
+
+
+def whole_at_least(argument: str, value: Any, minimum: int) -> None:
+  """Raises unless `value` is a whole number of at least `minimum`."""
+  whole_number(argument, value)
+  at_least(argument, value, minimum)
+
+
+def of_kind(argument: str, value: Any, kind: type) -> None:
+  """Raises unless `value` is of a kind of option: int, float (or an int), or str."""
+  if kind is int:
+    whole_number(argument, value)
+  elif kind is float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+      raise ValueError(f'{argument}={value!r} must be a number; give one such as 0.5.')
+  elif not isinstance(value, kind):
+    raise ValueError(f'{argument}={value!r} must be a {kind.__name__}; give one.')
 
 
 def positive(argument: str, value: float) -> None:
@@ -135,3 +159,17 @@ def rank_two(argument: str, shape: Any) -> None:
   """Raises unless a static shape has rank 2 (`[clients, coordinates]`)."""
   if shape.rank is not None and shape.rank != 2:
     raise ValueError(f'{argument} has shape {shape}; it must be [clients, coordinates].')
+
+
+def vector(argument: str, shape: Any, length: int | None, what: str) -> None:
+  """Raises unless a static shape can be `[length]`, one entry for each `what`.
+
+  Args:
+    argument: Name of what has the shape.
+    shape: A `tf.TensorShape`.
+    length: How many entries there must be, or None if that is not known.
+    what: What there is an entry for, in words.
+  """
+  if not shape.is_compatible_with([length]):
+    expected = 'a vector' if length is None else f'[{length}]'
+    raise ValueError(f'{argument} has shape {shape}; it must be {expected}, one entry a {what}.')

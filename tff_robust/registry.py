@@ -32,7 +32,8 @@ def complete_options(
 ) -> dict[str, OptionValue | None]:
   """Returns all options of an entry, checked: those given and the entry's defaults.
 
-  None is the value of an option that may be left out and was.
+  None is the value of an option that may be left out and was; only such an option may be given
+  as None.
 
   Args:
     kind: What the table holds, for messages: 'aggregator' or 'attack'.
@@ -43,7 +44,7 @@ def complete_options(
 
   Raises:
     ValueError: When the name is unknown, an option has no effect with it, a needed
-      option is missing, or a value is not allowed.
+      option is missing, or a value is not allowed or not of the option's kind.
   """
   checks.known_name(kind, name, table)
   readers = [(f'pre-aggregator {step!r}', PREAGGREGATORS[step]) for step in preaggregators]
@@ -54,15 +55,27 @@ def complete_options(
   checks.no_unread_options(
     [reader for reader, _ in readers],
     given,
-    [option for _, entry in readers for option in entry.reads],
+    [option for _, entry in readers for option in options_of(table, entry)],
   )
   for reader, entry in readers:
-    for option in entry.reads:
-      if option not in options:
+    for option in options_of(table, entry):
+      value = options.get(option)
+      if value is None and option in entry.defaults:
+        default = entry.defaults[option]
+        if default is None:
+          continue
+        raise ValueError(f'{option}=None is no value; leave it out for the {default} of {reader}.')
+      if value is None:
         raise ValueError(f'{reader} needs {option}: {OPTIONS[option].help}')
-      if options[option] is not None:
-        OPTIONS[option].check(option, options[option])
+      checks.of_kind(option, value, OPTIONS[option].kind)
+      OPTIONS[option].check(option, value)
   return options
+
+
+def options_of(table: Mapping[str, Entry], entry: Entry) -> tuple[str, ...]:
+  """Returns what an entry reads, and the attack by data that it may come with."""
+  besides = table[entry.also_by_data[0]].reads if entry.also_by_data else ()
+  return (*entry.reads, *besides)
 
 
 def build(

@@ -65,3 +65,11 @@ def test_a_rejected_round_keeps_the_centre():
 def test_refuses_a_radius_that_clips_nothing_or_everything(radius):
   with pytest.raises(ValueError, match='clip_radius'):
     centered_clipping.build_centered_clipping(clip_radius=radius)
+
+
+def test_refuses_a_centre_of_other_coordinates_and_broken_iterations():
+  rows = np.ones([9, 5], np.float32)
+  with pytest.raises(ValueError, match=r'centre has shape \(4,\); it must be \[5\], one entry a'):
+    centered_clipping.centered_clipping(rows, np.zeros(4), clip_radius=1.0)
+  with pytest.raises(ValueError, match=r'num_iterations=1.5 must be a whole number'):
+    centered_clipping.centered_clipping(rows, np.zeros(5), clip_radius=1.0, num_iterations=1.5)

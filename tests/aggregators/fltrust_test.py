@@ -147,6 +147,13 @@ def test_round_is_rejected_when_nobody_is_trusted(spoil):
   assert measurements['round_rejected']
 
 
+def test_a_root_update_of_other_coordinates_is_refused():
+  with pytest.raises(
+    ValueError, match=r'root_update has shape \(4,\); it must be \[5\], one entry a'
+  ):
+    fltrust.fltrust(np.ones([9, 5], np.float32), root_update=np.ones(4))
+
+
 def test_round_without_clients_is_refused():
   with pytest.raises(ValueError, match=r'fltrust.* needs at least 1 clients'):
     fltrust.fltrust(np.zeros([0, 3], np.float32), root_update=np.ones(3))

@@ -5,14 +5,30 @@ from tff_robust.aggregators import foolsgold
 from tff_robust.testing.oracles import weighted_rules
 
 
-@pytest.mark.parametrize('n', [2, 5, 12])
-def test_weights_equal_loops(n):
+@pytest.mark.parametrize('shift', [0.0, 0.3])
+@pytest.mark.parametrize('n', [2, 3, 5, 12])
+def test_weights_equal_loops(n, shift):
   rng = np.random.default_rng(n)
   for _ in range(5):
-    rows = (0.3 + rng.normal(size=[n, 6])).astype(np.float32)
+    rows = (shift + rng.normal(size=[n, 6])).astype(np.float32)
     np.testing.assert_allclose(
       foolsgold.learning_rates(rows), weighted_rules.foolsgold_weights(rows), rtol=1e-6, atol=1e-9
     )
+
+
+@pytest.mark.parametrize(
+  'rows',
+  [
+    # The first is opposed to both others, which resemble nobody much either.
+    [[-0.6, -0.6, 0.5], [1, 0.05, 0], [0.1, 1, 0.05]],
+    [[1, 0], [-1, 0.1]],
+    [[1, 0], [-1, 1], [-1, -1.1]],
+  ],
+)
+def test_who_resembles_nobody_keeps_its_weight(rows):
+  weights = foolsgold.learning_rates(np.float32(rows))
+  np.testing.assert_array_equal(weights, np.ones(len(rows)))
+  np.testing.assert_array_equal(weighted_rules.foolsgold_weights(rows), weights)
 
 
 def test_sybils_lose_their_weight_and_others_keep_theirs():

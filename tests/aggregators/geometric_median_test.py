@@ -75,3 +75,22 @@ def test_iterates_far_enough_by_default_with_the_smallest_majority(value):
 def test_refuses_options_out_of_range(option, value):
   with pytest.raises(ValueError, match=option):
     geometric_median.build_geometric_median(max_byzantine=1, **{option: value})
+
+
+@pytest.mark.parametrize('far', [1e-7, 1.0])
+def test_below_the_smoothing_the_guarantee_grows_by_it(far):
+  rows = np.zeros([5, 3], np.float32)
+  rows[:2, 0] = far
+  smoothing = 1e-6
+  found = geometric_median.geometric_median(rows, max_byzantine=2, smoothing=smoothing).numpy()
+  # Honest rows agree, yet the others move it: their mean, or 2/3 of the smoothing.
+  np.testing.assert_allclose(found[0], min(0.4 * far, 2 / 3 * smoothing), rtol=1e-3)
+  assert np.linalg.norm(found) <= (5 - 2) / (5 - 4) * smoothing / 2
+
+
+@pytest.mark.parametrize('value', [1.5, 10.0, None])
+def test_refuses_a_broken_number_of_iterations(value):
+  with pytest.raises(ValueError, match=f'max_iterations={value} must be a whole number'):
+    geometric_median.geometric_median(
+      np.ones([5, 3], np.float32), max_byzantine=1, max_iterations=value
+    )

@@ -291,3 +291,9 @@ def test_state_is_empty_and_weights_are_ignored():
   assert rule.name == 'krum'
   assert output.state == ()
   assert output.aggregate == [1]
+
+
+@pytest.mark.parametrize('value', [1.5, 2.0, None, '2', True])
+def test_refuses_a_broken_number_of_rows(value):
+  with pytest.raises(ValueError, match=f'^num_selected={value!r} must be a whole number'):
+    krum.multi_krum(np.ones([9, 5], np.float32), max_byzantine=2, num_selected=value)

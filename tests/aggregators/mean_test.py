@@ -77,6 +77,12 @@ def test_returns_shared_row_when_all_rows_agree():
   np.testing.assert_array_equal(mean.mean(rows), rows[0])
 
 
+@pytest.mark.parametrize('shape', [[4], [9, 1], []])
+def test_weights_of_other_rows_are_refused(shape):
+  with pytest.raises(ValueError, match=r'weights has shape .*; it must be \[9\], one entry a row'):
+    mean.mean(np.ones([9, 5], np.float32), np.ones(shape, np.float32))
+
+
 def test_large_rows_do_not_overflow():
   rows = np.full([4, 2], 3e38, np.float32)
   np.testing.assert_array_equal(mean.mean(rows), rows[0])

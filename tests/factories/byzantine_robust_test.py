@@ -48,6 +48,17 @@ def test_weighted_process_has_the_documented_types():
   )
 
 
+@pytest.mark.parametrize('seed', [-1, 1.5, None])
+def test_seeds_are_whole_and_not_negative(seed):
+  for factory in (
+    byzantine_robust.ByzantineRobustFactory,
+    byzantine_robust.WeightedByzantineRobustFactory,
+    byzantine_robust.EitherByzantineRobustFactory,
+  ):
+    with pytest.raises(ValueError, match=f'seed={seed} must be'):
+      factory(mean.build_mean(), seed=seed)
+
+
 def test_individual_updates_are_not_secure(krum_process):
   tff.test.assert_contains_unsecure_aggregation(krum_process.next)
 

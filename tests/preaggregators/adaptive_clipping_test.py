@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tff_robust.preaggregators import adaptive_clipping
 
@@ -50,3 +51,17 @@ def test_rows_clipped_to_a_norm_of_zero_are_zeros():
   rows[2] = [3, 4, 0]
   clipped = adaptive_clipping.adaptive_clipping(rows, max_byzantine=1)
   np.testing.assert_array_equal(clipped, np.zeros([5, 3]))
+
+
+def test_messages_call_it_what_it_is():
+  rows = np.ones([9, 2], np.float32)
+  with pytest.raises(
+    ValueError, match=r"^pre-aggregator 'adaptive_clipping' with max_byzantine=5 needs"
+  ):
+    adaptive_clipping.adaptive_clipping(rows, max_byzantine=5)
+  traced = tf.function(
+    lambda rows: adaptive_clipping.adaptive_clipping(rows, max_byzantine=5),
+    input_signature=[tf.TensorSpec([None, 2])],
+  )
+  with pytest.raises(tf.errors.InvalidArgumentError, match='pre-aggregator adaptive_clipping with'):
+    traced(rows)

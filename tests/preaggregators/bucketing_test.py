@@ -57,6 +57,29 @@ def test_a_nonfinite_row_spoils_its_bucket_only_and_weights_add_up():
   assert not step.keeps_rows
 
 
-def test_refuses_empty_buckets():
-  with pytest.raises(ValueError, match='bucket_size=0'):
-    bucketing.build_bucketing(bucket_size=0)
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf, -3.0])
+def test_a_weight_that_cannot_be_spoils_the_weight_of_its_bucket_only(bad):
+  rows = np.random.default_rng(0).normal(size=[7, 2]).astype(np.float32)
+  claimed = np.arange(1, 8, dtype=np.float32)
+  claimed[4] = bad
+  buckets, weights = bucketing.build_bucketing(bucket_size=2).apply(rows, claimed, _SEED)
+  members = bucketing.bucket_members(tf.constant(7), 2, _SEED).numpy()
+  expected = np.where(members[:, 4], np.nan, members @ np.arange(1, 8))
+  np.testing.assert_array_equal(weights, expected)
+  np.testing.assert_array_equal(buckets, bucketing.bucketing(rows, bucket_size=2, seed=_SEED))
+
+
+@pytest.mark.parametrize('size', [0, 1.5, None, True])
+def test_refuses_empty_and_broken_buckets(size):
+  with pytest.raises(ValueError, match=f'bucket_size={size} must be'):
+    bucketing.build_bucketing(bucket_size=size)
+  with pytest.raises(ValueError, match=f'bucket_size={size} must be'):
+    bucketing.bucketing(np.ones([6, 2], np.float32), bucket_size=size, seed=_SEED)
+
+
+def test_refuses_weights_of_other_rows():
+  step = bucketing.build_bucketing(bucket_size=2)
+  with pytest.raises(
+    ValueError, match=r'weights has shape \(4,\); it must be \[6\], one entry a row'
+  ):
+    step.apply(np.ones([6, 2], np.float32), np.ones(4, np.float32), _SEED)

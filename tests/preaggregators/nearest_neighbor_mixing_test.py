@@ -60,3 +60,19 @@ def test_makes_krum_average_what_it_would_pick():
   rows[:2] = 1e6
   distance = np.linalg.norm(krum.krum(_mix(rows), max_byzantine=2) - rows[2:].mean(0))
   assert distance < 0.1 * np.linalg.norm(krum.krum(rows, max_byzantine=2) - rows[2:].mean(0))
+
+
+def test_messages_call_it_what_it_is():
+  rows = np.ones([9, 2], np.float32)
+  with pytest.raises(
+    ValueError, match=r"^pre-aggregator 'nearest_neighbor_mixing' with max_byzantine=5 needs"
+  ):
+    nnm.nearest_neighbor_mixing(rows, max_byzantine=5)
+  traced = tf.function(
+    lambda rows: nnm.nearest_neighbor_mixing(rows, max_byzantine=5),
+    input_signature=[tf.TensorSpec([None, 2])],
+  )
+  with pytest.raises(
+    tf.errors.InvalidArgumentError, match='pre-aggregator nearest_neighbor_mixing with'
+  ):
+    traced(rows)

@@ -104,6 +104,31 @@ def test_nonfinite_clients_are_counted_before_mixing():
   assert np.isfinite(aggregate).all()
 
 
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -3.0])
+@pytest.mark.parametrize('bucket_size', [1, 2])
+def test_a_weight_that_cannot_be_costs_one_row_of_the_mean_and_is_counted(bad, bucket_size):
+  rows, weights = _rows(6), np.float32([5, 5, 5, bad, 5, 5])
+  step = bucketing.build_bucketing(bucket_size=bucket_size)
+  rule = preaggregator.compose([step], mean.build_mean())
+  aggregate, measurements = _apply(rule, rows, weights)
+  draw = tf.random.experimental.stateless_fold_in(_SEED, tf.constant(0, tf.int64))
+  members = bucketing.bucket_members(tf.constant(6), bucket_size, draw).numpy()
+  left = members[~members[:, 3]].any(axis=0)
+  np.testing.assert_allclose(aggregate, rows[left].mean(0), rtol=1e-5, atol=1e-6)
+  assert measurements['num_nonfinite'] == 1
+  assert not measurements['round_rejected']
+
+
+def test_a_row_and_a_weight_that_are_both_bad_are_counted_once():
+  rows, weights = _rows(6), np.float32([5, 5, 5, np.nan, 5, 5])
+  rows[[1, 3], 0] = np.inf
+  clipping = static_clipping.build_static_clipping(max_norm=1.0)
+  rule = preaggregator.compose([clipping], mean.build_mean())
+  assert _apply(rule, rows, weights)[1]['num_nonfinite'] == 2
+  rows[3] = 0
+  assert _apply(rule, rows, weights)[1]['num_nonfinite'] == 2
+
+
 def test_the_rule_is_declared_for_the_rows_that_it_gets():
   rule = preaggregator.compose(
     [bucketing.build_bucketing(bucket_size=3)], krum.build_krum(max_byzantine=1)

@@ -60,7 +60,7 @@ def _bulyan(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outc
     updates,
     rule='bulyan',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -110,5 +110,5 @@ def bulyan(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 def build_bulyan(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `bulyan`, which also measures `selected`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('bulyan', lambda updates, seed: _bulyan(updates, max_byzantine))

@@ -75,7 +75,7 @@ def _filtered_shares(gram: tf.Tensor, max_byzantine: tf.Tensor) -> tf.Tensor:
 
 def _caf(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome:
   updates = demands.enough_clients(
-    updates, rule='caf', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule='caf', max_byzantine=max_byzantine, required=required_clients
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -116,5 +116,5 @@ def caf(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggreg
 
 def build_caf(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `caf`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('caf', lambda updates, seed: _caf(updates, max_byzantine))

@@ -14,9 +14,10 @@ from tff_robust.aggregators import averages, demands, finite_rows, row_norms, ru
 
 
 def _centered_clipping(
-  updates: signatures.Updates, centre: tf.Tensor, clip_radius: float, num_iterations: int
+  updates: signatures.Updates, centre: Any, clip_radius: float, num_iterations: int
 ) -> finite_rows.Outcome:
   updates = demands.enough_clients(updates, rule='centered_clipping', max_byzantine=0, required=1)
+  centre = demands.one_each_coordinate('centre', centre, updates)
 
   def of_finite(kept: tf.Tensor, _: tf.Tensor) -> finite_rows.Outcome:
     num_rows = tf.cast(tf.shape(kept)[0], tf.float64)
@@ -42,7 +43,8 @@ def centered_clipping(
 ) -> signatures.Aggregate:
   """The centre plus the mean of the updates' differences from it, each clipped.
 
-  Repeats v <- v + (1/n) sum_i (x_i - v) min(1, clip_radius / |x_i - v|).
+  Repeats v <- v + (1/n) sum_i (x_i - v) min(1, clip_radius / |x_i - v|). Entries below 2**-126
+  may count as zero.
 
   Args:
     updates: float32 [n, d].
@@ -60,16 +62,16 @@ def centered_clipping(
     spread. A small radius clips honest noise, but not a small reversed vector.
 
   Raises:
-    ValueError: If an option is out of range.
+    ValueError: If an option is out of range, or it is known while tracing that the centre does
+      not fit the updates.
   """
   _check(clip_radius, num_iterations)
-  centre = tf.convert_to_tensor(centre, tf.float32)
   return _centered_clipping(updates, centre, clip_radius, num_iterations)[0]
 
 
 def _check(clip_radius: float, num_iterations: int) -> None:
   checks.positive('clip_radius', clip_radius)
-  checks.at_least('num_iterations', num_iterations, 1)
+  checks.whole_at_least('num_iterations', num_iterations, 1)
 
 
 def build_centered_clipping(*, clip_radius: float, num_iterations: int = 1) -> rule.AggregationRule:

@@ -21,7 +21,7 @@ def required_clients(max_byzantine: int) -> int:
 
 def _eliminate(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome:
   updates = demands.enough_clients(
-    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -39,8 +39,8 @@ def comparative_gradient_elimination(
 ) -> signatures.Aggregate:
   """The mean of the n - f updates of smallest Euclidean norm.
 
-  Ties go to the smallest row index. (The papers add the n - f updates; dividing by
-  their number only rescales the learning rate.)
+  Ties go to the smallest row index; entries below 2**-126 may count as zero in a norm. (The
+  papers add the n - f updates; dividing by their number only rescales the learning rate.)
 
   Args:
     updates: float32 [n, d].
@@ -63,5 +63,5 @@ def comparative_gradient_elimination(
 
 def build_comparative_gradient_elimination(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `comparative_gradient_elimination`, which also measures `selected`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(_NAME, lambda updates, seed: _eliminate(updates, max_byzantine))

@@ -21,7 +21,7 @@ def _coordinate_median(updates: signatures.Updates, max_byzantine: int) -> finit
     updates,
     rule='coordinate_median',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -59,7 +59,7 @@ def coordinate_median(updates: signatures.Updates, *, max_byzantine: int) -> sig
 
 def build_coordinate_median(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `coordinate_median`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(
     'coordinate_median', lambda updates, seed: _coordinate_median(updates, max_byzantine)
   )

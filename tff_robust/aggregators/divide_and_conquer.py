@@ -43,7 +43,7 @@ def _divide_and_conquer(
     updates,
     rule=_NAME,
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine, filter_factor),
+    required=lambda f: required_clients(f, filter_factor),
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -118,8 +118,8 @@ def divide_and_conquer(
 
 
 def _check(num_iterations: int, num_coordinates: int, filter_factor: float) -> None:
-  checks.at_least('num_iterations', num_iterations, 1)
-  checks.at_least('num_coordinates', num_coordinates, 1)
+  checks.whole_at_least('num_iterations', num_iterations, 1)
+  checks.whole_at_least('num_coordinates', num_coordinates, 1)
   checks.positive('filter_factor', filter_factor)
 
 
@@ -131,7 +131,7 @@ def build_divide_and_conquer(
   filter_factor: float = 1.0,
 ) -> rule.AggregationRule:
   """Returns the rule `divide_and_conquer`, which also measures `selected`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   _check(num_iterations, num_coordinates, filter_factor)
   return finite_rows.build_rule(
     _NAME,

@@ -109,7 +109,7 @@ def build_simple_rule(
   Raises:
     ValueError: If f is negative.
   """
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   required = 2 * max_byzantine + 1 if required_clients is None else required_clients
 
   def outcome(updates: signatures.Updates, seed: signatures.Seed) -> Outcome:

@@ -35,7 +35,7 @@ def _products_and_norms(
 
 def _fltrust(updates: signatures.Updates, root_update: tf.Tensor) -> finite_rows.Outcome:
   updates = demands.enough_clients(updates, rule='fltrust', max_byzantine=0, required=1)
-  root_update = tf.convert_to_tensor(root_update, tf.float32)
+  root_update = demands.one_each_coordinate('root_update', root_update, updates)
   finite = demands.finite_rows(updates)
   products, norms, root_norm = _products_and_norms(updates, root_update)
   # Not a number without a direction: for a zero row, and for all rows of a zero root update.
@@ -73,7 +73,8 @@ def fltrust(updates: signatures.Updates, *, root_update: tf.Tensor) -> signature
     followed depends on how well the root set stands for the clients' data.
 
   Raises:
-    ValueError: If there is no row and that is known while tracing.
+    ValueError: If it is known while tracing that there is no row, or that the root update does
+      not fit the updates.
     tf.errors.InvalidArgumentError: If that turns out at run time.
   """
   return _fltrust(updates, root_update)[0]

@@ -17,6 +17,11 @@ _ROUNDING = 1e-9
 def learning_rates(histories: tf.Tensor) -> tf.Tensor:
   """The paper's weight of each client, from the similarity of their histories.
 
+  The largest similarity of a client to others counts as zero where it is below: the text of
+  algorithm 1 leaves it negative, and pardoning would then turn a client that resembles nobody
+  into a sybil. The authors' code (https://github.com/DistributedML/FoolsGold) subtracts the
+  identity from the similarities, so that a client's own entry is this zero.
+
   Args:
     histories: float32 [n, d], finite: each client's accumulated updates.
 
@@ -27,8 +32,8 @@ def learning_rates(histories: tf.Tensor) -> tf.Tensor:
   gram = distances.gram(histories)
   lengths = tf.sqrt(tf.linalg.diag_part(gram))
   similarity = tf.math.divide_no_nan(gram, lengths[:, tf.newaxis] * lengths[tf.newaxis, :])
-  # A client is not compared with itself: -1 is below any other similarity.
-  similarity = tf.linalg.set_diag(similarity, tf.fill([num_rows], tf.constant(-1.0, tf.float64)))
+  # A client is not compared with itself, and one that resembles nobody has similarity zero.
+  similarity = tf.linalg.set_diag(similarity, tf.zeros([num_rows], tf.float64))
   strongest = tf.reduce_max(similarity, axis=1)
   mine, theirs = strongest[:, tf.newaxis], strongest[tf.newaxis, :]
   pardon = tf.where(theirs > mine, tf.math.divide_no_nan(mine, theirs), tf.ones_like(similarity))

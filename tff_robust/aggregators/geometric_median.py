@@ -69,7 +69,7 @@ def _geometric_median(
     updates,
     rule='geometric_median',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -88,7 +88,7 @@ def _geometric_median(
 def _check(smoothing: float, tolerance: float, max_iterations: int) -> None:
   checks.positive('smoothing', smoothing)
   checks.nonnegative('tolerance', tolerance)
-  checks.at_least('max_iterations', max_iterations, 1)
+  checks.whole_at_least('max_iterations', max_iterations, 1)
 
 
 def geometric_median(
@@ -109,7 +109,8 @@ def geometric_median(
   Args:
     updates: float32 [n, d].
     max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
-    smoothing: Distances count as at least this, in the unit of the updates.
+    smoothing: Distances count as at least this, in the unit of the updates. Updates that are
+      much smaller than it are all averaged, Byzantine ones as well.
     tolerance: Stop when an iteration moves by less than this fraction of the median
       distance to the updates; 0 for a fixed number of iterations.
     max_iterations: Stop after so many iterations. From far rows the iteration comes back by a
@@ -120,9 +121,10 @@ def geometric_median(
     rows are dropped.
 
   Guarantees:
-    Breakdown point 1/2: with f < n / 2 the geometric median stays within
-    2 (n - f) / (n - 2f) times the honest radius of the honest centre, when iterated far
-    enough; three iterations do not get there from a mean that is far away.
+    Breakdown point 1/2: with f < n / 2 the smoothed geometric median stays within
+    (n - f) / (n - 2f) * (2 r + smoothing / 2) of the honest centre, for honest updates within r
+    of it, when iterated far enough; three iterations do not get there from a mean that is far
+    away.
 
   Raises:
     ValueError: If n is known while tracing and n < 2f + 1, or an option is out of range.
@@ -140,7 +142,7 @@ def build_geometric_median(
   max_iterations: int = 1000,
 ) -> rule.AggregationRule:
   """Returns the rule `geometric_median`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   _check(smoothing, tolerance, max_iterations)
   return finite_rows.build_rule(
     'geometric_median',

@@ -56,7 +56,7 @@ def scores(updates: signatures.Updates, *, max_byzantine: int) -> tf.Tensor:
     tf.errors.InvalidArgumentError: If that turns out at run time.
   """
   updates = demands.enough_clients(
-    updates, rule='krum', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule='krum', max_byzantine=max_byzantine, required=required_clients
   )
   return _scores(updates, max_byzantine)[0]
 
@@ -91,7 +91,7 @@ def _select(
 ) -> tuple[signatures.Aggregate, Mapping[str, tf.Tensor]]:
   """Averages the `num_selected` rows of lowest score."""
   updates = demands.enough_clients(
-    updates, rule=name, max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule=name, max_byzantine=max_byzantine, required=required_clients
   )
   updates = _require_selectable(updates, max_byzantine=max_byzantine, num_selected=num_selected)
   num_clients = tf.shape(updates)[0]
@@ -171,7 +171,7 @@ def multi_krum(
     ValueError: If n is known while tracing and n < 2f + 3 or num_selected > n - f.
     tf.errors.InvalidArgumentError: If that turns out at run time.
   """
-  checks.at_least('num_selected', num_selected, 1)
+  checks.whole_at_least('num_selected', num_selected, 1)
   return _select(
     updates, name='multi_krum', max_byzantine=max_byzantine, num_selected=num_selected
   )[0]
@@ -182,7 +182,7 @@ def build_multi_krum(*, max_byzantine: int, num_selected: int) -> rule.Aggregati
 
   `score_gap` is 0 where no finite score was left out.
   """
-  checks.at_least('num_selected', num_selected, 1)
+  checks.whole_at_least('num_selected', num_selected, 1)
   return _build('multi_krum', max_byzantine=max_byzantine, num_selected=num_selected)
 
 
@@ -192,7 +192,7 @@ def build_krum(*, max_byzantine: int) -> rule.AggregationRule:
 
 
 def _build(name: str, *, max_byzantine: int, num_selected: int) -> rule.AggregationRule:
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(
     state: Any, updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed

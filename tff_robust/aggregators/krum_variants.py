@@ -192,7 +192,7 @@ def _select(
     updates,
     rule=name,
     max_byzantine=max_byzantine,
-    required=variant.required_clients(max_byzantine),
+    required=variant.required_clients,
   )
   num_rows = tf.shape(updates)[0]
   num_nonfinite = num_rows - tf.math.count_nonzero(demands.finite_rows(updates), dtype=tf.int32)
@@ -241,7 +241,7 @@ def build_variant(variant: str, *, max_byzantine: int) -> rule.AggregationRule:
     ValueError: If the name is unknown or f is negative.
   """
   checks.known_name('variant', variant, VARIANTS)
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(
     state: Any, updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed

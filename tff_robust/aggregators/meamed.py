@@ -20,7 +20,7 @@ def _meamed(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outc
     updates,
     rule='meamed',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -61,5 +61,5 @@ def meamed(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 def build_meamed(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `meamed`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('meamed', lambda updates, seed: _meamed(updates, max_byzantine))

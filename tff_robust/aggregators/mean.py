@@ -20,8 +20,8 @@ def _mean(
   updates = demands.as_updates(updates)
   if weights is None:
     weights = tf.ones(tf.shape(updates)[:1])
-  weights = tf.convert_to_tensor(weights, tf.float32)
-  weighable = tf.math.is_finite(weights) & (weights >= 0)
+  weights = demands.one_each_row('weights', weights, updates)
+  weighable = demands.usable_weights(weights)
 
   def over(usable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     counted = tf.where(usable, tf.cast(weights, tf.float64), 0.0)
@@ -60,6 +60,9 @@ def mean(
 
   Guarantees:
     None: a single row moves the mean anywhere (breakdown point 0).
+
+  Raises:
+    ValueError: If it is known while tracing that there is not one weight a row.
   """
   return _mean(updates, weights)[0]
 

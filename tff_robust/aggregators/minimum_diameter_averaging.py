@@ -38,7 +38,7 @@ def _smallest_diameter(squared: tf.Tensor, num_removed: tf.Tensor) -> tf.Tensor:
 
 def _average(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome:
   updates = demands.enough_clients(
-    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -83,5 +83,5 @@ def minimum_diameter_averaging(
 
 def build_minimum_diameter_averaging(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `minimum_diameter_averaging`, which also measures `selected`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(_NAME, lambda updates, seed: _average(updates, max_byzantine))

@@ -20,7 +20,7 @@ def _phocas(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outc
     updates,
     rule='phocas',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -61,5 +61,5 @@ def phocas(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 def build_phocas(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `phocas`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('phocas', lambda updates, seed: _phocas(updates, max_byzantine))

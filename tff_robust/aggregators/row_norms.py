@@ -9,7 +9,8 @@ from tff_robust.aggregators import column_blocks
 def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf.Tensor:
   """Returns float64 [n]: the norm of each row, or its distance from `centre`, float [d].
 
-  A row with a NaN or an infinity has a norm that is not finite.
+  A row with a NaN or an infinity has a norm that is not finite. Entries below 2**-126 may count
+  as zero.
   """
   beside = None if centre is None else tf.cast(centre, tf.float32)
 

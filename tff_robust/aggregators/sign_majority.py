@@ -26,7 +26,8 @@ def sign_majority(updates: signatures.Updates) -> signatures.Aggregate:
   """The sign of the sum of the signs, in each coordinate.
 
   The step has the same length whatever the updates' lengths: it needs a server learning
-  rate of its own. A tied vote is 0. Rows with a NaN or an infinity do not vote.
+  rate of its own. A tied vote is 0. Rows with a NaN or an infinity do not vote. Entries below
+  2**-126 may count as zero, and abstain.
 
   Args:
     updates: float32 [n, d].

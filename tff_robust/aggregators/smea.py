@@ -79,7 +79,7 @@ def _best_subset(gram: tf.Tensor, max_byzantine: tf.Tensor) -> tf.Tensor:
 
 def _smea(updates: signatures.Updates, max_byzantine: int) -> finite_rows.Outcome:
   updates = demands.enough_clients(
-    updates, rule='smea', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule='smea', max_byzantine=max_byzantine, required=required_clients
   )
   if updates.shape[0] is not None:
     subset_limit.check('smea', num_clients=updates.shape[0], max_byzantine=max_byzantine)
@@ -121,5 +121,5 @@ def smea(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
 
 def build_smea(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `smea`, which also measures `selected`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('smea', lambda updates, seed: _smea(updates, max_byzantine))

@@ -21,7 +21,7 @@ def _trimmed_mean(updates: signatures.Updates, max_byzantine: int) -> finite_row
     updates,
     rule='trimmed_mean',
     max_byzantine=max_byzantine,
-    required=required_clients(max_byzantine),
+    required=required_clients,
   )
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
@@ -58,7 +58,7 @@ def trimmed_mean(updates: signatures.Updates, *, max_byzantine: int) -> signatur
 
 def build_trimmed_mean(*, max_byzantine: int) -> rule.AggregationRule:
   """Returns the rule `trimmed_mean`."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(
     'trimmed_mean', lambda updates, seed: _trimmed_mean(updates, max_byzantine)
   )

@@ -23,7 +23,8 @@ def required_clients(max_byzantine: int) -> int:
 
 def _scores(updates: tf.Tensor, loss_decreases: tf.Tensor, norm_penalty: float) -> tf.Tensor:
   squared_norms = tf.square(row_norms.norms(updates))
-  found = tf.convert_to_tensor(loss_decreases, tf.float64) - norm_penalty * squared_norms
+  saved = demands.one_each_row('loss_decreases', loss_decreases, updates, tf.float64)
+  found = saved - norm_penalty * squared_norms
   usable = tf.math.is_finite(found) & demands.finite_rows(updates)
   return tf.where(usable, found, tf.constant(float('-inf'), tf.float64))
 
@@ -32,6 +33,8 @@ def scores(
   updates: signatures.Updates, *, loss_decreases: tf.Tensor, norm_penalty: float
 ) -> tf.Tensor:
   """Stochastic descendant scores: the loss that an update saves, less a penalty on its norm.
+
+  Entries below 2**-126 may count as zero in a norm.
 
   Args:
     updates: float32 [n, d].
@@ -71,7 +74,7 @@ def _zeno(
 
 def _checked(updates: signatures.Updates, max_byzantine: int) -> tf.Tensor:
   return demands.enough_clients(
-    updates, rule='zeno', max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates, rule='zeno', max_byzantine=max_byzantine, required=required_clients
   )
 
 
@@ -84,7 +87,8 @@ def zeno(
 ) -> signatures.Aggregate:
   """The average of the n - f updates with the highest stochastic descendant scores.
 
-  Ties go to the smallest row index. The weights of clients play no part.
+  Ties go to the smallest row index; entries below 2**-126 may count as zero in a norm. The
+  weights of clients play no part.
 
   Args:
     updates: float32 [n, d].
@@ -103,8 +107,9 @@ def zeno(
     paper derives convergence, for an unbiased estimate of the loss.
 
   Raises:
-    ValueError: If an option is out of range, or n is known while tracing and n < f + 1.
-    tf.errors.InvalidArgumentError: If the latter turns out at run time.
+    ValueError: If an option is out of range, or if it is known while tracing that n < f + 1 or
+      that there is not one decrease a row.
+    tf.errors.InvalidArgumentError: If n turns out too small at run time.
   """
   checks.nonnegative('norm_penalty', norm_penalty)
   return _zeno(_checked(updates, max_byzantine), loss_decreases, max_byzantine, norm_penalty)[0]
@@ -132,7 +137,7 @@ def build_zeno(
     norm_penalty: rho in the paper, by default a 200th of the trial learning rate, the ratio of
       the authors' demonstration.
   """
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   if trial_learning_rate is not None:
     checks.positive('trial_learning_rate', trial_learning_rate)
   if norm_penalty is not None:

@@ -55,7 +55,8 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     {'attack_deviations': 'num_deviations'},
     views.HONEST,
     attack_deviations=None,
-  ),
+    # Without it, the deviations follow from the number of honest clients that are seen.
+  )._replace(knowledge_with=('attack_deviations', views.ALL)),
   'min_max': _attack('min_max', _DIRECTION, attack_direction='deviation'),
   'min_sum': _attack('min_sum', _DIRECTION, attack_direction='deviation'),
   'fang_krum': _attack('fang_krum', _MAX_BYZANTINE, views.HONEST)._replace(
@@ -100,7 +101,8 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     ('honest_messages', 'own_messages'),
     attack_shared_noise=0.5,
     attack_noise_stddev=None,
-  ),
+    # Without it, the noise is estimated from noisy messages.
+  )._replace(knowledge_with=('attack_noise_stddev', views.ALL)),
   'gaussian': _attack(
     'gaussian', {'attack_noise_stddev': 'noise_stddev'}, attack_noise_stddev=200.0
   ),
@@ -113,7 +115,11 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     {'attack_scale': 'scale', 'attack_l2_norm_bound': 'l2_norm_bound'},
     views.OWN,
     attack_l2_norm_bound=None,
-  ),
+    attack_target_class=None,
+    attack_poisoned_fraction=0.5,
+    attack_trigger_size=3,
+    attack_trigger_value=None,
+  )._replace(also_by_data=('backdoor', 'attack_target_class')),
   'label_flip': _data_attack(
     'label_flip', {'attack_class_map': 'class_map'}, attack_class_map=class_maps.REVERSE
   ),

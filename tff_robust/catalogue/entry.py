@@ -18,6 +18,8 @@ class Entry(NamedTuple):
       of the rule that they are made against.
     rows_after: For pre-aggregators: rows that come out when so many go in, given the options.
     knowledge: For attacks: the views with which the attack makes sense, the default first.
+    knowledge_with: For attacks: an option, and the views with which the attack makes sense when
+      that is given. None for none.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
     searches_subsets: For rules: whether it searches the subsets of n - f clients; see
       `aggregators.subset_limit`.
@@ -26,6 +28,9 @@ class Entry(NamedTuple):
     by_data: For attacks: whether compromised clients train honestly on poisoned data. Then the
       builder also takes `num_classes` and returns a transform `(x, y) -> (x, y)`, and there is
       no view to choose.
+    also_by_data: For attacks by messages: the attack by data that compromised clients carry out
+      besides when an option is given, and that option. The other options of that attack are then
+      read as well. None for none.
     takes_noise_limits: For pre-aggregators: whether the builder also takes `limits`, the
       thresholds that follow from the run's DP noise.
     oracle: For rules: `module:function` of the same rule in plain NumPy, written differently:
@@ -40,8 +45,10 @@ class Entry(NamedTuple):
   required_clients: Callable[[Mapping[str, Any]], int] = lambda options: 1
   rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows
   knowledge: tuple[str, ...] = ()
+  knowledge_with: tuple[str, tuple[str, ...]] | None = None
   takes_rule: bool = False
   by_data: bool = False
+  also_by_data: tuple[str, str] | None = None
   searches_subsets: bool = False
   needs_root: bool = False
   takes_noise_limits: bool = False

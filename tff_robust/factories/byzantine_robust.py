@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust import seeds
+from tff_robust import checks, seeds
 from tff_robust.aggregators import krum, mean
 from tff_robust.aggregators import rule as rule_lib
 from tff_robust.factories import flat, gather
@@ -107,8 +107,10 @@ class ByzantineRobustFactory(tff.aggregators.UnweightedAggregationFactory):
 
     Raises:
       TypeError: If the rule is a `RootedRule`.
+      ValueError: If the seed is negative or no whole number.
     """
     self._rule = _checked(rule)
+    checks.whole_at_least('seed', seed, 0)
     self._seed = seed
 
   def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
@@ -144,8 +146,10 @@ class WeightedByzantineRobustFactory(tff.aggregators.WeightedAggregationFactory)
 
     Raises:
       TypeError: If the rule is a `RootedRule`.
+      ValueError: If the seed is negative or no whole number.
     """
     self._rule = _checked(rule)
+    checks.whole_at_least('seed', seed, 0)
     self._seed = seed
 
   def create(self, value_type: tff.Type, weight_type: tff.Type) -> tff.templates.AggregationProcess:

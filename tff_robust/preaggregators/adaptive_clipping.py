@@ -41,7 +41,11 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     tf.errors.InvalidArgumentError: If that turns out at run time.
   """
   updates = demands.enough_clients(
-    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates,
+    rule=_NAME,
+    max_byzantine=max_byzantine,
+    required=required_clients,
+    kind='pre-aggregator',
   )
   lengths = row_norms.norms(updates)
   finite = tf.math.is_finite(lengths)
@@ -54,7 +58,7 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
 
 def build_adaptive_clipping(*, max_byzantine: int) -> preaggregator.PreAggregator:
   """Returns the pre-aggregator `adaptive_clipping`; weights stay with their rows."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(
     updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed

@@ -30,8 +30,13 @@ def _bucket(
 ) -> tuple[tf.Tensor, tf.Tensor]:
   updates = demands.as_updates(updates)
   members = bucket_members(tf.shape(updates)[0], bucket_size, seed)
-  total_weights = tf.linalg.matvec(tf.cast(members, tf.float64), tf.cast(weights, tf.float64))
-  return row_mixing.average_rows(updates, members), tf.cast(total_weights, tf.float32)
+  weights = demands.one_each_row('weights', weights, updates)
+  usable = demands.usable_weights(weights)
+  # Summed without what is not a weight: even zero times a NaN is a NaN, in every bucket.
+  counted = tf.where(usable, tf.cast(weights, tf.float64), 0.0)
+  totals = tf.cast(tf.linalg.matvec(tf.cast(members, tf.float64), counted), tf.float32)
+  spoiled = tf.reduce_any(members & ~usable[tf.newaxis, :], axis=1)
+  return row_mixing.average_rows(updates, members), tf.where(spoiled, float('nan'), totals)
 
 
 def bucketing(updates: signatures.Updates, *, bucket_size: int, seed: signatures.Seed) -> tf.Tensor:
@@ -52,14 +57,19 @@ def bucketing(updates: signatures.Updates, *, bucket_size: int, seed: signatures
   Raises:
     ValueError: If `bucket_size` is not positive.
   """
-  checks.at_least('bucket_size', bucket_size, 1)
+  checks.whole_at_least('bucket_size', bucket_size, 1)
   updates = demands.as_updates(updates)
   return _bucket(updates, tf.ones(tf.shape(updates)[:1]), bucket_size, seed)[0]
 
 
 def build_bucketing(*, bucket_size: int) -> preaggregator.PreAggregator:
-  """Returns the pre-aggregator `bucketing`; a bucket weighs as much as its clients."""
-  checks.at_least('bucket_size', bucket_size, 1)
+  """Returns the pre-aggregator `bucketing`; a bucket weighs as much as its clients.
+
+  A weight that is negative or not finite makes that of its bucket NaN, and no other: as a row
+  with a NaN does, it costs its client the bucket that it is in. A rule that reads weights drops
+  the bucket; to all others, what clients claim of themselves makes no difference here either.
+  """
+  checks.whole_at_least('bucket_size', bucket_size, 1)
 
   def apply(
     updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed

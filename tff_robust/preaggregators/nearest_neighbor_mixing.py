@@ -41,7 +41,11 @@ def nearest_neighbor_mixing(updates: signatures.Updates, *, max_byzantine: int) 
     tf.errors.InvalidArgumentError: If that turns out at run time.
   """
   updates = demands.enough_clients(
-    updates, rule=_NAME, max_byzantine=max_byzantine, required=required_clients(max_byzantine)
+    updates,
+    rule=_NAME,
+    max_byzantine=max_byzantine,
+    required=required_clients,
+    kind='pre-aggregator',
   )
   num_rows = tf.shape(updates)[0]
   squared = distances.squared_distances(updates)
@@ -56,7 +60,7 @@ def nearest_neighbor_mixing(updates: signatures.Updates, *, max_byzantine: int) 
 
 def build_nearest_neighbor_mixing(*, max_byzantine: int) -> preaggregator.PreAggregator:
   """Returns the pre-aggregator `nearest_neighbor_mixing`; weights stay with their rows."""
-  checks.at_least('max_byzantine', max_byzantine, 0)
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(
     updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed

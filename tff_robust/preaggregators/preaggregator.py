@@ -26,7 +26,8 @@ class PreAggregator(NamedTuple):
     name: The registry name, used in error messages.
     apply: `(updates float32 [n, d], weights float32 [n], seed int64 [2]) -> (updates
       float32 [m, d], weights float32 [m])`. A row with a NaN or an infinity makes every
-      row that it enters non-finite, and no other.
+      row that it enters non-finite, and no other; so does a weight that is negative or not
+      finite with the weights that it enters.
     keeps_rows: Whether row i of the result belongs to client i.
     measure: `(updates that came in, updates that went out) -> measurements`, which join
       those of the rule.
@@ -45,13 +46,18 @@ def _fold(seed: signatures.Seed, index: int) -> tf.Tensor:
   return tf.random.experimental.stateless_fold_in(seed, tf.constant(index, tf.int64))
 
 
+def _count_nonfinite(updates: tf.Tensor) -> tf.Tensor:
+  return tf.math.count_nonzero(~demands.finite_rows(updates), dtype=tf.int32)
+
+
 def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
   """Returns the rule that applies pre-aggregators in order, and then a rule.
 
   The rule must be declared for the rows that it gets: after `bucketing` these are the
-  buckets. `num_nonfinite` counts the clients' rows, and what a pre-aggregator measures joins
-  what the rule does. Where rows no longer belong to clients, what is measured of each row
-  (`selected`, `trust`) is not reported.
+  buckets. `num_nonfinite` counts the clients' rows that are not finite, and the finite rows that
+  the rule drops for a weight that some client cannot have: after `bucketing` these are buckets.
+  What a pre-aggregator measures joins what the rule does. Where rows no longer belong to
+  clients, what is measured of each row (`selected`, `trust`) is not reported.
 
   Args:
     preaggregators: Applied first to last. Each draws from a seed of its own, and so does the
@@ -78,7 +84,9 @@ def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
     state: Any, updates: signatures.Updates, weights: signatures.Weights, seed: signatures.Seed
   ) -> rule.RuleOutput:
     updates = demands.as_updates(updates)
-    finite = demands.finite_rows(updates)
+    num_nonfinite = _count_nonfinite(updates)
+    weights = demands.one_each_row('weights', weights, updates)
+    all_usable = tf.reduce_all(demands.usable_weights(weights))
     measured: dict[str, tf.Tensor] = {}
     for index, step in enumerate(preaggregators):
       draw = _fold(seed, index)
@@ -88,7 +96,15 @@ def compose(preaggregators: Sequence[PreAggregator], before: Rule) -> Rule:
     # One more: the rule's own draws must not be those of a pre-aggregator.
     output = before.apply(state, updates, weights, _fold(seed, len(preaggregators)))
     measurements = {**output.measurements, **measured}
-    measurements['num_nonfinite'] = tf.math.count_nonzero(~finite, dtype=tf.int32)
+    if 'num_nonfinite' in output.measurements:
+      num_dropped = tf.cast(output.measurements['num_nonfinite'], tf.int32)
+      # Mostly all weights can be used, and the rows need not be looked at once more.
+      num_nonfinite += tf.cond(
+        all_usable,
+        lambda: tf.constant(0),
+        lambda: tf.maximum(num_dropped - _count_nonfinite(updates), 0),
+      )
+    measurements['num_nonfinite'] = num_nonfinite
     if not keeps_rows:
       measurements = {key: found for key, found in measurements.items() if key not in _BY_ROW}
     return rule.RuleOutput(output.state, output.aggregate, measurements)

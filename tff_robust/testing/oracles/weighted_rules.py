@@ -54,11 +54,12 @@ def centered_clipping(
 
 
 def foolsgold_weights(rows: np.ndarray) -> np.ndarray:
-  """Returns [n]: the paper's learning rates, by loops."""
+  """Returns [n]: the learning rates of the authors' code, by loops."""
   rows = np.asarray(rows, np.float64)
   n = len(rows)
   cosine = np.array([[a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in rows] for a in rows])
-  strongest = [max(cosine[i][j] for j in range(n) if j != i) for i in range(n)]
+  # In the paper's text these may be negative; who resembles nobody is at zero.
+  strongest = [max(0.0, *(cosine[i][j] for j in range(n) if j != i)) for i in range(n)]
   for i in range(n):
     for j in range(n):
       if j != i and strongest[j] > strongest[i]:
