@@ -61,9 +61,23 @@ def prepare() -> Callable[[], int]:
     **{name: values[name].value for name in matrix_cells.Setting._fields}
   )
   cells = matrix_cells.build_cells(folder, values.rules, values.attacks, setting)
+  if setting.dirichlet_alpha is not None:
+    _check_dealing(next(iter(cells.values()))[0])
   return lambda: run(
     folder, cells, values.rules, values.attacks, num_byzantine=setting.num_byzantine
   )
+
+
+def _check_dealing(configured: Any) -> None:
+  """Raises ValueError when the examples cannot be dealt to the clients; all cells deal alike."""
+  from binaries import experiment
+  from tff_robust.data import load
+
+  experiment.before_tensorflow()
+  from binaries import federated_data
+
+  dataset = load.load_dataset(configured.data.dataset)
+  federated_data.deal(dataset, configured.data, seed=configured.seed)
 
 
 def has_ended(summary_file: pathlib.Path) -> bool:

@@ -1,4 +1,4 @@
-"""What clients bring to a round, poisoned where an attack by data is on."""
+"""What clients bring to a round, poisoned where an attack by data is on, alone or with another."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -46,10 +46,10 @@ def build_holders(
   Raises:
     ValueError: When an option of the attack does not fit the classes of the data.
   """
-  attack = experiment.attack.attack
-  if attack == config.NO_ATTACK or not registry.ATTACKS[attack].by_data:
+  attack = experiment.attack.data_attack
+  if attack is None:
     return Holders(data.clients, data.clients)
-  options = dict(experiment.attack.options)
+  options = {name: experiment.attack.options[name] for name in registry.ATTACKS[attack].reads}
   if 'attack_trigger_value' in options:
     options['attack_trigger_value'] = _trigger_value(experiment, data)
   transform = registry.build(registry.ATTACKS, attack, options, num_classes=data.num_classes)
@@ -67,7 +67,7 @@ def triggered_test(
   Returns:
     None without a backdoor.
   """
-  if experiment.attack.attack != 'backdoor':
+  if experiment.attack.data_attack != 'backdoor':
     return None
   from tff_robust.attacks import backdoor
 

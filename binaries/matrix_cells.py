@@ -95,18 +95,20 @@ def build_cells(
     setting: What all cells share.
 
   Raises:
-    ValueError: If a rule is not defined for so many Byzantine clients, or a folder of a cell
-      holds something else than a run of this cell.
+    ValueError: If a rule is not defined for so many Byzantine clients, nobody would be honest,
+      or the folder is a file or that of a cell holds something else than a run of this cell.
   """
-  from binaries import run_flags
+  from binaries import experiment_flags, run_flags
   from tff_robust.program import run_folder
 
+  run_folder.check_is_no_file(folder)
   cells = {}
   for rule in rules:
     for attack in attacks:
       own = folder / f'{rule}-{attack}'
       begun = (own / run_folder.CONFIG_FILE).exists()
       configured = configuration(rule, attack, setting)
+      experiment_flags.check_without_data(configured)
       options = run_flags.RunOptions(
         output_dir=own,
         resume=begun,

@@ -24,7 +24,7 @@ def define_flags() -> None:
 
   from binaries import tls_flags
 
-  flags.DEFINE_string('listen', '127.0.0.1:8470', 'host:port to listen on.')
+  flags.DEFINE_string('listen', '127.0.0.1:8470', 'host:port to listen on; port 0 for any.')
   flags.DEFINE_string('device', 'auto', "Where TensorFlow computes: 'auto', 'cpu' or 'gpu:0'.")
   flags.DEFINE_integer(
     'client_threads', None, 'Clients at a time; left out, the cores, or 1 on a GPU.'
@@ -62,10 +62,12 @@ def _serve(listen: str, device: str, client_threads: int | None, tls: Any) -> in
   ended = threading.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: ended.set())
-  server, _ = worker_service.start_worker(listen, tls=tls, client_threads=threads)
+  server, port = worker_service.start_worker(listen, tls=tls, client_threads=threads)
+  host, _, _ = listen.rpartition(':')  # Port 0 is for any that is free.
   channel = 'in the clear, on this machine only' if tls is None else 'by TLS'
   print(
-    f'worker on {listen} ({channel}): {place}, {onednn}, {threads} clients at a time', flush=True
+    f'worker on {host}:{port} ({channel}): {place}, {onednn}, {threads} clients at a time',
+    flush=True,
   )
   ended.wait()
   server.stop(grace=1).wait()

@@ -62,6 +62,36 @@ def test_defaults_depend_on_the_algorithm():
       ['attack_stop=3', 'attack_start=3', 'leave it out'],
     ),
     (
+      lambda: config.AttackConfig(attack='sign_flip', stop=float('inf'), num_byzantine=1),
+      ['attack_stop=inf', 'finite', 'leave it out'],
+    ),
+    (
+      lambda: config.AttackConfig(
+        attack='sign_flip', stop=float('nan'), num_byzantine=1, start_unit='server_epoch'
+      ),
+      ['attack_stop=nan', 'finite', 'leave it out'],
+    ),
+    (
+      lambda: config.AttackConfig(
+        attack='a_little_is_enough', knowledge='own_messages', num_byzantine=1
+      ),
+      ['attack_knowledge', 'with attack_deviations given also own_messages'],
+    ),
+    (
+      lambda: config.AttackConfig(
+        attack='fang_trimmed_mean', options={'attack_factor': float('inf')}, num_byzantine=1
+      ),
+      ['attack_factor=inf', 'finite'],
+    ),
+    (
+      lambda: config.AttackConfig(
+        attack='model_replacement',
+        options={'attack_scale': 5.0, 'attack_trigger_size': 4},
+        num_byzantine=1,
+      ),
+      ['attack_trigger_size=4', 'no effect', 'without attack_target_class'],
+    ),
+    (
       lambda: config.AttackConfig(attack='sign_flip', stop=2.5, num_byzantine=1),
       ['attack_stop=2.5', 'whole number', 'server_epoch'],
     ),

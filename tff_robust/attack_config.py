@@ -1,6 +1,7 @@
 """The decisions about the adversary of one run; free of TensorFlow."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from tff_robust import checks, registry
@@ -78,6 +79,7 @@ class AttackConfig:
       checks.no_unread_options([f'attack {self.attack!r}'], given, ())
     else:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
+      self._check_backdoor()
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
       object.__setattr__(self, 'options', options)
       if not self.num_byzantine:
@@ -86,15 +88,45 @@ class AttackConfig:
       if entry.by_data:
         self._check_by_data()
         return
-      allowed = entry.knowledge
-      knowledge = allowed[0] if self.knowledge is None else self.knowledge
+      knowledge = entry.knowledge[0] if self.knowledge is None else self.knowledge
       checks.known_name('attack_knowledge', knowledge, KNOWLEDGE)
-      if knowledge not in allowed:
-        raise ValueError(
-          f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which'
-          f' allows: {", ".join(allowed)}.'
-        )
+      self._check_knowledge(entry, knowledge)
       object.__setattr__(self, 'knowledge', knowledge)
+
+  @property
+  def data_attack(self) -> str | None:
+    """The attack by data that compromised clients carry out, alone or beside another; or None."""
+    if self.attack == NO_ATTACK:
+      return None
+    entry = registry.ATTACKS[self.attack]
+    if entry.by_data:
+      return self.attack
+    name, option = entry.also_by_data or ('', '')
+    return name if name and self.options.get(option) is not None else None
+
+  def _check_backdoor(self) -> None:
+    """Checks that options of an attack by data come with the one that turns it on."""
+    name, option = registry.ATTACKS[self.attack].also_by_data or ('', '')
+    if not name or self.options.get(option) is not None:
+      return
+    for unread in registry.ATTACKS[name].reads:
+      if self.options.get(unread) is not None:
+        raise ValueError(
+          f'{unread}={self.options[unread]} has no effect with attack {self.attack!r} without'
+          f' {option}; give {option} for a {name}, or leave it out.'
+        )
+
+  def _check_knowledge(self, entry: registry.Entry, knowledge: str) -> None:
+    """Checks that an adversary who sees this can compute what the attack sends."""
+    option, views = entry.knowledge_with or ('', ())
+    if knowledge in entry.knowledge or (knowledge in views and self.options[option] is not None):
+      return
+    allows = f'allows: {", ".join(entry.knowledge)}'
+    if knowledge in views:
+      allows += f'; with {option} given also {knowledge}'
+    raise ValueError(
+      f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which {allows}.'
+    )
 
   def _check_by_data(self) -> None:
     """Checks what has no effect on clients that train honestly, if on poisoned data."""
@@ -112,6 +144,11 @@ class AttackConfig:
   def _check_times(self) -> None:
     """Checks when the attack is on, as far as that needs no data."""
     checks.nonnegative('attack_start', self.start)
+    if self.stop is not None and not math.isfinite(self.stop):
+      raise ValueError(
+        f'attack_stop={self.stop} must be a finite number; leave it out for an attack without an'
+        ' end.'
+      )
     checks.at_least('attack_every', self.every, 1)
     for name, value in (('attack_start', self.start), ('attack_stop', self.stop)):
       if self.start_unit == 'round' and value is not None and value != int(value):

@@ -33,6 +33,14 @@ def _at_least(minimum: float) -> Callable[[str, Any], None]:
   return lambda name, value: checks.at_least(name, value, minimum)
 
 
+def _finite_at_least(minimum: float) -> Callable[[str, Any], None]:
+  def check(name: str, value: Any) -> None:
+    checks.finite(name, value)
+    checks.at_least(name, value, minimum)
+
+  return check
+
+
 def _one_of(*names: str) -> Callable[[str, Any], None]:
   def check(name: str, value: Any) -> None:
     checks.known_name(name, value, names)
@@ -106,7 +114,7 @@ OPTIONS: dict[str, Option] = {
     checks.in_open_unit_interval,
   ),
   'attack_factor': Option(
-    float, 'How far beyond the extreme honest values attackers draw theirs.', _at_least(1)
+    float, 'How far beyond the extreme honest values attackers draw theirs.', _finite_at_least(1)
   ),
   'attack_noise_stddev': Option(
     float,
@@ -125,7 +133,10 @@ OPTIONS: dict[str, Option] = {
     class_maps.check,
   ),
   'attack_target_class': Option(
-    int, 'Class that a backdoor makes models see.', _at_least(0), example=1
+    int,
+    'Class that a backdoor makes models see; beside model_replacement, left out for no backdoor.',
+    _at_least(0),
+    example=1,
   ),
   'attack_poisoned_fraction': Option(
     float, 'Share of the examples of a compromised client that are poisoned.', _fraction
@@ -139,7 +150,7 @@ OPTIONS: dict[str, Option] = {
   'attack_delay': Option(int, 'Rounds after which attackers replay a message.', _at_least(1)),
   'attack_warmup_rounds': Option(
     int,
-    'Rounds from the first in which attackers only learn whom to mimic.',
+    'Rounds from the first in which attackers still learn whom to mimic; they already do.',
     _at_least(1),
     example=2,
   ),

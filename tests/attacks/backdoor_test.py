@@ -33,13 +33,27 @@ def test_poisons_the_stated_share_spread_evenly(fraction):
     _images(100), labels, target_class=7, poisoned_fraction=fraction, **_OPTIONS
   )
   chosen = poisoned.numpy() == 7
-  assert chosen.sum() == round(100 * fraction)
+  assert chosen.sum() == round(100 * fraction)  # Whole numbers, all of them.
   assert abs(int(chosen[:50].sum()) - int(chosen[50:].sum())) <= 1
   np.testing.assert_array_equal(
     images.numpy()[chosen], backdoor.stamp(_images(100), **_OPTIONS).numpy()[chosen]
   )
   np.testing.assert_array_equal(images.numpy()[~chosen], _images(100)[~chosen])
   assert poisoned.dtype == tf.int32
+
+
+@pytest.mark.parametrize(
+  ('count', 'fraction', 'expected'), [(7, 0.01, 1), (7, 0.5, 4), (1, 0.1, 1)]
+)
+def test_a_small_client_poisons_at_least_one_example(count, fraction, expected):
+  _, labels = backdoor.backdoor(
+    _images(count),
+    np.zeros(count, np.int32),
+    target_class=7,
+    poisoned_fraction=fraction,
+    **_OPTIONS,
+  )
+  assert (labels.numpy() == 7).sum() == expected
 
 
 def test_takes_a_client_without_examples():
@@ -87,9 +101,9 @@ def test_plants_a_trigger_that_a_linear_model_learns_and_honest_data_does_not():
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'target_class': 10}, 'target_class=10'),
-    ({'poisoned_fraction': 0.0}, 'poisoned_fraction'),
-    ({'trigger_size': 0}, 'trigger_size'),
+    ({'target_class': 10}, 'attack_target_class=10'),
+    ({'poisoned_fraction': 0.0}, 'attack_poisoned_fraction'),
+    ({'trigger_size': 0}, 'attack_trigger_size'),
   ],
 )
 def test_refuses_options_out_of_range(change, message):

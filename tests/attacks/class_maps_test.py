@@ -27,5 +27,5 @@ def test_text_that_is_no_map_is_refused(text, words):
 
 
 def test_classes_that_there_are_not_are_refused():
-  with pytest.raises(ValueError, match='names class 4, but the classes are 0 to 3'):
+  with pytest.raises(ValueError, match='names class 4, but the classes of the data are 0 to 3'):
     class_maps.from_text('1:4', num_classes=4)

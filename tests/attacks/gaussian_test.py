@@ -23,6 +23,12 @@ def test_draws_anew_for_another_seed_and_the_same_for_the_same():
   assert not np.array_equal(first, other)
 
 
+def test_saturates_instead_of_sending_infinities():
+  rows = gaussian.gaussian(SEED, num_byzantine=5, dimension=50, noise_stddev=3e38)
+  assert np.isfinite(rows).all()
+  assert np.abs(rows).max() == np.finfo(np.float32).max
+
+
 def test_harms_the_mean():
   honest = np.ones((20, 500), np.float32)
   sent = gaussian.gaussian(SEED, num_byzantine=2, dimension=500).numpy()

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_table_has_a_row_for_each_rule():
     ('--rules=', 'rules is an empty list'),
     ('--attacks=', 'attacks is an empty list'),
     ('--runtime=remote', '<accelerated|native>'),
+    ('--output_dir=README.md', 'README.md is a file'),
   ],
 )
 def test_bad_flags_are_refused_in_one_sentence(flag, words):
@@ -99,6 +101,26 @@ def test_bad_flags_are_refused_in_one_sentence(flag, words):
   assert result.returncode == 2
   assert words in result.stderr
   assert result.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--num_byzantine=25', '--rules=mean'], 'leaves no honest client'),
+    (['--dirichlet_alpha=0.001', '--rules=mean'], 'raise dirichlet_alpha or lower num_clients'),
+  ],
+)
+def test_settings_that_cannot_train_are_refused_before_any_cell(flags, words, tmp_path):
+  command = [sys.executable, '-m', 'binaries.attack_matrix', f'--output_dir={tmp_path}', *flags]
+  # As a user has it: the tests let TensorFlow say more.
+  environment = {name: os.environ[name] for name in os.environ if name != 'TF_CPP_MIN_LOG_LEVEL'}
+  result = subprocess.run(
+    command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+  )
+  assert result.returncode == 2
+  assert words in result.stderr
+  assert result.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -92,3 +92,22 @@ def test_an_attack_by_data_without_attackers_changes_nothing(name):
 def test_a_target_that_is_no_class_is_refused():
   with pytest.raises(ValueError, match='target_class=10 must lie between 0 and 9'):
     attacked_data.build_holders(*prepare('backdoor', attack_target_class=10))
+
+
+def test_model_replacement_carries_out_a_backdoor_when_it_has_a_target():
+  options = {'attack_scale': 25.0, 'attack_target_class': 3}
+  experiment, data, sampler = prepare('model_replacement', **options)
+  holders = attacked_data.build_holders(experiment, data, sampler)
+  liar = int(sampler.byzantine_clients()[0])
+  truth, poisoned = holders.honest.client_arrays(liar)[1], holders.attacking.client_arrays(liar)[1]
+  changed = truth != poisoned
+  assert changed.any()
+  assert set(poisoned[changed]) == {3}
+  assert set(attacked_data.triggered_test(experiment, data)[1].tolist()) == {3}
+
+
+def test_model_replacement_without_a_target_leaves_data_as_they_are():
+  experiment, data, sampler = prepare('model_replacement', attack_scale=25.0)
+  holders = attacked_data.build_holders(experiment, data, sampler)
+  assert holders.attacking is holders.honest
+  assert attacked_data.triggered_test(experiment, data) is None

@@ -1,12 +1,17 @@
 """A worker refuses what is unsafe before anything heavy is imported."""
 
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import types
 
 import pytest
 
 from binaries import worker
+from tff_robust import runtime
+from tff_robust.runtime import devices
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,30 @@ def test_bad_flag_is_refused_with_a_sentence(flag, sentence):
   assert result.returncode == 2
   assert sentence in result.stderr
   assert result.stderr.count('\n') == 1
+
+
+def test_port_that_was_found_is_told(monkeypatch, capsys):
+  class Server:
+    def stop(self, grace):
+      assert grace is not None
+      return self
+
+    def wait(self):
+      return True
+
+  def start_worker(address, **_):
+    os.kill(os.getpid(), signal.SIGTERM)  # As who ends the worker.
+    assert address == '127.0.0.1:0'
+    return Server(), 4321
+
+  service = types.SimpleNamespace(start_worker=start_worker)
+  monkeypatch.setattr(runtime, 'worker_service', service, raising=False)
+  monkeypatch.setattr(devices, 'prepare', lambda: 'oneDNN on')
+  monkeypatch.setattr(devices, 'choose', lambda device: f'the {device}')
+  before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    assert worker._serve('127.0.0.1:0', 'cpu', 3, None) == 0
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+  assert capsys.readouterr().out.startswith('worker on 127.0.0.1:4321 (in the clear')

@@ -120,7 +120,7 @@ def test_dirichlet_refuses_what_it_cannot_meet():
   for alpha in (0.0, -1.0, float('nan'), float('inf')):
     with pytest.raises(ValueError, match=r'alpha=.* must be a finite number above 0'):
       partition.dirichlet(LABELS, num_clients=2, alpha=alpha, generator=_generator())
-  with pytest.raises(ValueError, match='alpha=1e-06 left some of 20 clients'):
+  with pytest.raises(ValueError, match='dirichlet_alpha=1e-06 left some of num_clients=20'):
     partition.dirichlet(LABELS, num_clients=20, alpha=1e-6, generator=_generator())
   with pytest.raises(ValueError, match='at least 601 examples each cannot share 1200'):
     partition.dirichlet(LABELS, num_clients=2, alpha=1.0, min_examples=601, generator=_generator())

@@ -44,6 +44,11 @@ def test_a_negative_estimate_of_the_ratio_counts_as_zero():
   assert cells(rows, ratio=-0.05) == cells(rows, ratio=0.0)
 
 
+def test_equal_honest_messages_have_no_closed_form():
+  found = cells(sent(1.0), ratio=np.inf)
+  assert set(found) == {'breaking_epsilon_exact', 'predicted_selected'}
+
+
 def test_before_the_attack_the_breaking_point_is_known_to_who_sees_honest_messages():
   generator = np.random.default_rng(3)
   rows = sent(1.0)

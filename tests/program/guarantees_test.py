@@ -71,6 +71,13 @@ def test_kappa_is_told_in_words():
   assert 'nearest_neighbor_mixing then krum' in mixed
 
 
+def test_what_the_theorem_of_krum_requires_is_told_of_krum_alone():
+  # 2 (n - f + (f (n - f - 2) + f^2 (n - f - 1)) / (n - 2f - 2)), here with n = 25 and f = 5.
+  assert build().required_signal_to_noise_ratio == pytest.approx(2 * (20 + (5 * 18 + 25 * 19) / 13))
+  assert build('mean').required_signal_to_noise_ratio is None
+  assert build(preaggregators=['nearest_neighbor_mixing']).required_signal_to_noise_ratio is None
+
+
 def test_a_cohort_with_more_than_declared_is_promised_nothing():
   assert 'In truth each cohort holds 11' in build().kappa
   assert 'In truth' not in build(num_byzantine=5).kappa

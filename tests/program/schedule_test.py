@@ -82,6 +82,14 @@ def test_an_end_beyond_the_run_is_never_reached():
   assert not without.attack_is_active(49)
 
 
+def test_ends_and_periods_of_any_size_are_those_of_the_run():
+  plan = schedule.build_schedule(experiment(attack=attack(10, stop=1e30)), [500] * 25)
+  assert plan.attack_stop_round is None
+  assert plan.attack == attack_schedule.AttackSchedule(10, 51, 1)
+  once = schedule.build_schedule(experiment(attack=attack(10, every=10**20)), [500] * 25)
+  assert [r for r in range(50) if once.attack_is_active(r)] == [10]
+
+
 def test_refuses_an_attack_that_ends_in_the_round_in_which_it_begins():
   chosen = experiment(attack=attack(0.001, 'server_epoch', stop=0.002), algorithm='fed_sgd')
   with pytest.raises(ValueError, match=r'attack_stop=0.002 .*no round to attack'):

@@ -75,6 +75,27 @@ def test_accuracy_after_an_attack_that_ends_is_told():
   assert 'after the attack' not in summarize().table()
 
 
+def test_rounds_of_which_the_theorem_of_krum_speaks_are_counted():
+  found = rows()
+  for row, ratio in zip(found, [0.1, 53.0, 51.9, float('nan'), 60.0, 0.2], strict=False):
+    row['signal_to_noise_ratio'] = ratio
+  promised = guarantees.Guarantees(kappa='', max_byzantine=1, required_signal_to_noise_ratio=52.0)
+  told = summarize(found, promised=promised)
+  assert told.krum_theorem_rounds == 2
+  assert told.largest_signal_to_noise_ratio == 60.0
+  (line,) = [line for line in told.table().splitlines() if "Krum's own theorem" in line]
+  assert 'speaks of 2 of 6 rounds' in line
+  assert 'above 52, and the largest was 60' in line
+  assert summarize(found).krum_theorem_rounds is None
+  assert "Krum's own theorem" not in summarize(found).table()
+
+
+def test_an_infinite_ratio_has_a_word_in_json():
+  found = rows()
+  found[0]['signal_to_noise_ratio'] = float('inf')
+  assert summarize(found).to_json()['largest_signal_to_noise_ratio'] == 'infinite'
+
+
 def test_success_of_a_backdoor_is_that_of_the_last_model():
   found = rows()
   found[2]['attack_success_rate'], found[6]['attack_success_rate'] = 0.9, 0.625

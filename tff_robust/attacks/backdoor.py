@@ -40,7 +40,8 @@ def backdoor(
 
   The rest stays honest, so that the model still learns its task and nothing shows in
   its accuracy. Stamped examples are spread evenly over the order of the data: example
-  i is one where floor((i + 1) p) > floor(i p).
+  i is one where ceil((i + 1) p) > ceil(i p). So every client with data stamps at least
+  one, however small its share.
 
   Tianyu Gu, Brendan Dolan-Gavitt, Siddharth Garg, "BadNets: Identifying
   Vulnerabilities in the Machine Learning Model Supply Chain", 2017, section 4,
@@ -59,9 +60,9 @@ def backdoor(
   """
   images, labels = tf.convert_to_tensor(images), tf.cast(labels, tf.int32)
   index = tf.cast(tf.range(tf.shape(labels)[0]), tf.float64)
-  # The small amount keeps products such as 0.29 * 100 from falling below an integer.
-  before = tf.floor(index * poisoned_fraction + 1e-9)
-  poisoned = tf.floor((index + 1) * poisoned_fraction + 1e-9) > before
+  # The small amount keeps products such as 0.07 * 100 from rising above an integer.
+  before = tf.math.ceil(index * poisoned_fraction - 1e-9)
+  poisoned = tf.math.ceil((index + 1) * poisoned_fraction - 1e-9) > before
   stamped = stamp(images, trigger_size=trigger_size, trigger_value=trigger_value)
   return (
     tf.where(poisoned[:, tf.newaxis, tf.newaxis, tf.newaxis], stamped, images),
@@ -126,10 +127,13 @@ def build_backdoor(
   """
   checks.at_least('num_classes', num_classes, 2)
   if not 0 <= target_class < num_classes:
-    raise ValueError(f'target_class={target_class} must lie between 0 and {num_classes - 1}.')
+    raise ValueError(
+      f'attack_target_class={target_class} must lie between 0 and {num_classes - 1}, the classes of'
+      ' the data.'
+    )
   if not 0 < poisoned_fraction <= 1:
-    raise ValueError(f'poisoned_fraction={poisoned_fraction} must be above 0 and at most 1.')
-  checks.at_least('trigger_size', trigger_size, 1)
+    raise ValueError(f'attack_poisoned_fraction={poisoned_fraction} must be above 0, at most 1.')
+  checks.at_least('attack_trigger_size', trigger_size, 1)
 
   def transform(x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
     return backdoor(

@@ -42,7 +42,7 @@ def from_text(text: str, *, num_classes: int) -> tuple[int, ...]:
   largest = max([*changed, *changed.values()])
   if largest >= num_classes:
     raise ValueError(
-      f'attack_class_map={text!r} names class {largest}, but the classes are 0 to'
-      f' {num_classes - 1}.'
+      f'attack_class_map={text!r} names class {largest}, but the classes of the data are 0 to'
+      f' {num_classes - 1}: name only these.'
     )
   return tuple(changed.get(label, label) for label in range(num_classes))

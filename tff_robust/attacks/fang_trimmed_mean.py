@@ -85,6 +85,7 @@ def build_fang_trimmed_mean(*, factor: float = 2.0) -> attack.Attack:
   Raises:
     ValueError: If `factor` is less than 1.
   """
+  checks.finite('attack_factor', factor)
   checks.at_least('attack_factor', factor, 1)
 
   def apply(state: Any, view: attack.View, seed: signatures.Seed) -> tuple[Any, signatures.Updates]:

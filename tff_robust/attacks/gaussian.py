@@ -29,7 +29,8 @@ def gaussian(
     float32 [b, d].
   """
   shape = tf.stack([num_byzantine, dimension])
-  return noise_stddev * tf.random.stateless_normal(shape, seed, dtype=tf.float32)
+  draws = tf.random.stateless_normal(shape, seed, dtype=tf.float32)
+  return attack.as_updates(noise_stddev * tf.cast(draws, tf.float64))
 
 
 def build_gaussian(*, noise_stddev: float = 200.0) -> attack.Attack:

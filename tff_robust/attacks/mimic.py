@@ -89,6 +89,9 @@ def mimic(honest: signatures.Updates, direction: Any, *, num_byzantine: Any) -> 
 def build_mimic(*, num_warmup_rounds: int) -> attack.Attack:
   """Returns the attack, which learns its direction in the first rounds that it sees.
 
+  It learns in rounds without attack too, and copies along what it has learned so far: begin the
+  attack after the warm-up to copy along what all of it taught.
+
   Args:
     num_warmup_rounds: Rounds, from the first of the run, in which it learns, at least 1.
 

@@ -16,8 +16,9 @@ def model_replacement(
   """The attackers' own updates, scaled so that their mean replaces the new model.
 
   Row i is scale / b times attacker i's own message, which it trained on data of its
-  choice, for example with a backdoor. In the mean of n rows with scale = n (and a
-  server learning rate of 1) honest updates nearly cancel once the model has
+  choice: in a run, on its examples with a backdoor (`attack_target_class`), or without one on
+  its examples as they are, which only takes training further. In the mean of n rows with
+  scale = n (and a server learning rate of 1) honest updates nearly cancel once the model has
   converged, and the model becomes the attackers' average. With a bound on the norm
   ("train and scale"), a row is scaled only as far as a filter of norms lets it pass.
 

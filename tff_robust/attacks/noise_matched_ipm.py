@@ -59,10 +59,10 @@ def estimated_noise_stddev(honest: signatures.Updates) -> tf.Tensor:
   """
   rows = attack.finite_rows(honest)
   center, _ = attack.center_and_deviation(rows)
-  freedom = (tf.shape(rows)[0] - 1) * tf.shape(rows)[1]
-  return tf.sqrt(
-    tf.math.divide_no_nan(tf.reduce_sum((rows - center) ** 2), tf.cast(freedom, tf.float64))
-  )
+  # In float64, which the product of many rows and a large model does not overflow.
+  num_rows, dimension = tf.unstack(tf.cast(tf.shape(rows), tf.float64))
+  total = tf.reduce_sum((rows - center) ** 2)
+  return tf.sqrt(tf.math.divide_no_nan(total, (num_rows - 1) * dimension))
 
 
 def build_noise_matched_ipm(

@@ -115,7 +115,7 @@ def dirichlet(
   Raises:
     ValueError: If the demands cannot be met, or were not met in 1,000 draws.
   """
-  checks.positive('alpha', alpha)
+  checks.positive('dirichlet_alpha', alpha)
   checks.nonnegative('min_examples', min_examples)
   _check_sizes(labels, num_clients, min_examples)
   members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -130,9 +130,9 @@ def dirichlet(
       break
   else:
     raise ValueError(
-      f'alpha={alpha} left some of {num_clients} clients with fewer than'
-      f' min_examples={min_examples} examples in each of {_MAX_DRAWS} draws; raise alpha, or lower'
-      ' min_examples or the number of clients.'
+      f'dirichlet_alpha={alpha} left some of num_clients={num_clients} clients with fewer than'
+      f' {min_examples} examples in each of {_MAX_DRAWS} draws; raise dirichlet_alpha or lower'
+      ' num_clients.'
     )
   cuts = ends[:, :-1].astype(np.int64)
   dealt = [

@@ -63,7 +63,8 @@ class KrumCertificate:
     if not 0 < counts['num_byzantine'] < len(attacks) or num_nonfinite > self.max_byzantine:
       return {}
     cells = {}
-    if self.has_closed_form and not math.isnan(signal_to_noise_ratio):
+    # Where all honest messages are equal, R is infinite, and the closed form has nothing to say.
+    if self.has_closed_form and math.isfinite(signal_to_noise_ratio):
       cells[ISOTROPIC] = krum_closed_forms.knowledge_breaking_epsilon(
         self.knowledge,
         num_clients=len(attacks),

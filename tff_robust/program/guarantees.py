@@ -6,7 +6,7 @@ Free of TensorFlow.
 import dataclasses
 
 from tff_robust import config
-from tff_robust.resilience import robustness
+from tff_robust.resilience import krum_theorem, robustness
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class Guarantees:
       cohort, drawn regardless of them, holds more than that. None where it does not apply.
     risk_over_run: The probability that at least one cohort of the run does.
     is_stratified: Whether such cohorts are kept from the run.
+    required_signal_to_noise_ratio: For Krum alone: eta^2, above which R of a round must lie for
+      Krum's own theorem to say anything about it. None for other rules.
   """
 
   kappa: str
@@ -27,6 +29,7 @@ class Guarantees:
   risk_per_round: float | None = None
   risk_over_run: float | None = None
   is_stratified: bool = False
+  required_signal_to_noise_ratio: float | None = None
 
   def risk(self) -> str | None:
     """Returns the risk of a cohort in words; None where it does not apply."""
@@ -49,8 +52,14 @@ def build_guarantees(experiment: config.ExperimentConfig, *, num_rounds: int) ->
   if 'max_byzantine' not in experiment.aggregation.options:
     return Guarantees(kappa=kappa)
   declared = int(experiment.aggregation.options['max_byzantine'] or 0)
+  required = None
+  if experiment.aggregation.aggregator == 'krum' and not experiment.aggregation.preaggregators:
+    required = krum_theorem.required_signal_to_noise_ratio(
+      num_clients=experiment.training.clients_per_round, max_byzantine=declared
+    )
+  told = Guarantees(kappa=kappa, max_byzantine=declared, required_signal_to_noise_ratio=required)
   if experiment.attack.placement != 'population' or not experiment.attack.num_byzantine:
-    return Guarantees(kappa=kappa, max_byzantine=declared)
+    return told
   # Not at the top: SciPy's distributions would delay every --help by a second.
   from tff_robust.resilience import cohort_risk
 
@@ -60,9 +69,8 @@ def build_guarantees(experiment: config.ExperimentConfig, *, num_rounds: int) ->
     'clients_per_round': experiment.training.clients_per_round,
     'max_byzantine': declared,
   }
-  return Guarantees(
-    kappa=kappa,
-    max_byzantine=declared,
+  return dataclasses.replace(
+    told,
     risk_per_round=cohort_risk.excess_probability(**sampled),
     risk_over_run=cohort_risk.excess_probability_over_run(**sampled, num_rounds=num_rounds),
     is_stratified=experiment.attack.cohort_risk == 'stratify',

@@ -35,11 +35,17 @@ def default_folder(experiment: config.ExperimentConfig) -> pathlib.Path:
   return folder
 
 
+def check_is_no_file(folder: pathlib.Path) -> None:
+  """Raises ValueError when a file stands where the folder, or one around it, is to be."""
+  for place in (folder, *folder.parents):
+    if place.is_file():
+      raise ValueError(f'output_dir={folder}: {place} is a file; give another folder.')
+
+
 def check_unused(folder: str | os.PathLike[str]) -> None:
   """Raises ValueError when a new run would write into a folder that holds something."""
   folder = pathlib.Path(folder)
-  if folder.exists() and not folder.is_dir():
-    raise ValueError(f'output_dir={folder} is a file; give a folder.')
+  check_is_no_file(folder)
   if (folder / CONFIG_FILE).exists():
     raise ValueError(
       f'output_dir={folder} holds a run already; pass --resume to go on with that run, or another'

@@ -101,5 +101,7 @@ def build_schedule(experiment: config.ExperimentConfig, client_sizes: Sequence[i
         f'attack_stop={attack.stop:g} ({attack.start_unit}) leaves no round to attack: it comes'
         f' down to round {stop} and the attack begins in round {start}; end it later.'
       )
-    attacked = attack_schedule.AttackSchedule(start, stop, attack.every)
+    # Whatever lies beyond the run is the same to it, and fits into the integers of TensorFlow.
+    stop = None if stop is None else min(stop, num_rounds + 1)
+    attacked = attack_schedule.AttackSchedule(start, stop, min(attack.every, num_rounds))
   return Schedule(num_rounds, rounds_per_server_epoch, attacked)

@@ -43,6 +43,9 @@ class Summary:
     median_breaking_epsilon: Median over attacked rounds of the epsilon below which Krum
       selects the attackers; None without a certificate.
     guarantees: What the rule promised.
+    krum_theorem_rounds: Rounds whose measured R, the signal-to-noise ratio of the honest messages,
+      was above what Krum's own theorem requires; None for other rules.
+    largest_signal_to_noise_ratio: The largest R of a round; None where none was measured.
     excess_rounds: Rounds whose cohort held more Byzantine clients than the rule was told; None
       for rules that are told none.
     filtered_messages: Messages that a filter before the rule rejected; None without one.
@@ -67,6 +70,8 @@ class Summary:
   certified_agreements: int | None
   median_breaking_epsilon: float | None
   guarantees: guarantees_lib.Guarantees
+  krum_theorem_rounds: int | None
+  largest_signal_to_noise_ratio: float | None
   excess_rounds: int | None
   filtered_messages: int | None
   rejected_rounds: int
@@ -82,14 +87,23 @@ class Summary:
 
   def to_json(self) -> dict[str, Any]:
     """Returns the summary as nested plain values."""
-    median = self.median_breaking_epsilon
     return {
       **dataclasses.asdict(self),
-      # JSON has no word for it.
-      'median_breaking_epsilon': 'infinite' if median == math.inf else median,
+      'median_breaking_epsilon': _in_json(self.median_breaking_epsilon),
+      'largest_signal_to_noise_ratio': _in_json(self.largest_signal_to_noise_ratio),
       'attacked_rounds_share_with_byzantine_selected': self.selected_share,
       'privacy': self.privacy.to_json(),
     }
+
+  def _krum_theorem(self) -> str:
+    """Returns in how many rounds the theorem says anything, and why."""
+    required = self.guarantees.required_signal_to_noise_ratio or 0.0
+    words = (
+      f'speaks of {self.krum_theorem_rounds} of {self.rounds} rounds: it needs a signal-to-noise'
+      f' ratio above {required:.4g}'
+    )
+    largest = self.largest_signal_to_noise_ratio
+    return words if largest is None else f'{words}, and the largest was {largest:.3g}'
 
   def table(self) -> str:
     """Returns the summary as a few lines of text."""
@@ -131,6 +145,8 @@ class Summary:
         ('Median epsilon that breaks Krum when attacked', f'{self.median_breaking_epsilon:.3g}')
       )
     rows.append(('Guarantee', self.guarantees.kappa))
+    if self.krum_theorem_rounds is not None:
+      rows.append(("Krum's own theorem", self._krum_theorem()))
     risk = self.guarantees.risk()
     if risk is not None:
       told = self.guarantees.max_byzantine
@@ -147,6 +163,11 @@ class Summary:
     if any(figure.epsilon is not None for figure in self.privacy.figures):
       lines += ['', self.privacy.table()]
     return '\n'.join(lines)
+
+
+def _in_json(value: float | None) -> float | str | None:
+  """Returns a figure as JSON has it, which has no word for infinity."""
+  return 'infinite' if value == math.inf else value
 
 
 def _number(value: float | None) -> str:
@@ -214,6 +235,8 @@ def summarize(
   agreements = _agreements(attacked)
   counts, told = _floats(rows, 'num_byzantine'), guarantees.max_byzantine
   filtered = _floats(rows, 'num_filtered')
+  ratios = [ratio for ratio in _floats(rows, 'signal_to_noise_ratio') if not math.isnan(ratio)]
+  required = guarantees.required_signal_to_noise_ratio
   return Summary(
     status=status,
     rounds=rounds,
@@ -231,6 +254,8 @@ def summarize(
     certified_agreements=sum(agreements) if breaking else None,
     median_breaking_epsilon=statistics.median(breaking) if breaking else None,
     guarantees=guarantees,
+    krum_theorem_rounds=None if required is None else sum(ratio > required for ratio in ratios),
+    largest_signal_to_noise_ratio=max(ratios, default=None),
     excess_rounds=None if told is None else sum(count > told for count in counts),
     filtered_messages=int(sum(filtered)) if filtered else None,
     rejected_rounds=sum(bool(row['round_rejected']) for row in rows),
