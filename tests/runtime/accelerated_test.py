@@ -341,11 +341,37 @@ def test_new_computations_do_not_grow_memory(context):
 
 @pytest.mark.parametrize(
   ('options', 'message'),
-  [({'client_threads': 0}, 'client_threads=0'), ({'default_num_clients': -2}, '=-2')],
+  [
+    ({'client_threads': 0}, 'client_threads=0 must be at least 1'),
+    ({'client_threads': -1}, 'client_threads=-1 must be at least 1'),
+    ({'client_threads': 2.5}, r'client_threads=2\.5 must be a whole number'),
+    ({'client_threads': True}, 'client_threads=True must be a whole number'),
+    ({'default_num_clients': -2}, 'default_num_clients=-2 must be at least 0'),
+    ({'default_num_clients': 1.5}, r'default_num_clients=1\.5 must be a whole number'),
+    ({'device': 'gpu:64'}, r"device='gpu:64' is not there: TensorFlow finds \d GPUs"),
+    ({'device': 'cpu:9'}, "device='cpu:9' is not known; choose 'auto', 'cpu' or 'gpu:0'"),
+    ({'device': ''}, "device='' is not known"),
+    ({'device': 'banana'}, "device='banana' is not known"),
+    ({'device': None}, 'device=None is not known'),
+  ],
 )
-def test_refuses_numbers_out_of_range(options, message):
-  with pytest.raises(ValueError, match=message), accelerated.accelerated_context(**options):
-    pass
+@pytest.mark.parametrize(
+  'make',
+  [
+    accelerated.AcceleratedContext,
+    accelerated.create_async_accelerated_context,
+    accelerated.set_accelerated_context,
+  ],
+)
+def test_refuses_what_is_not_there_or_out_of_range(make, options, message):
+  with pytest.raises(ValueError, match=message):
+    make(**options)
+
+
+@pytest.mark.parametrize('options', [{'device': 'cpu'}, {'client_threads': np.int64(2)}])
+def test_takes_a_device_and_a_number_of_clients(options):
+  with accelerated.accelerated_context(**options):
+    assert add_one(1) == 2
 
 
 def test_members_without_tensors_are_accumulated_sixteen_at_once(context):

@@ -83,6 +83,16 @@ class TestIntrinsics:
     computation = federated(lambda x, y: tff.federated_zip((x, y)), INTS, FLOATS)
     assert computation([1, 2], [0.5, 1.5]) == [(1, 0.5), (2, 1.5)]
 
+  @pytest.mark.parametrize('num_clients', [1, 3])
+  def test_zip_of_what_all_clients_share(self, num_clients):
+    both = federated(
+      lambda _: tff.federated_zip(
+        (tff.federated_value(1, tff.CLIENTS), tff.federated_value(2, tff.CLIENTS))
+      ),
+      INTS,
+    )
+    assert [tuple(pair) for pair in both([0] * num_clients)] == [(1, 2)] * num_clients
+
   def test_zip_of_nested_names(self):
     computation = federated(
       lambda x, y: tff.federated_zip(collections.OrderedDict(a=x, b=(y, x))), INTS, FLOATS

@@ -18,6 +18,7 @@ from tff_robust.runtime import contexts, worker_service
     ('native', {'device': 'gpu:0'}, "device='gpu:0' is out of reach of runtime='native'"),
     ('native', {'device': 'tpu'}, "device='tpu' is not known"),
     ('native', {'client_threads': 0}, 'client_threads=0 must be at least 1'),
+    ('native', {'client_threads': 2.5}, r'client_threads=2\.5 must be a whole number'),
     ('native', {'workers': ['localhost:1']}, "workers has no effect with runtime='native'"),
     (
       'accelerated',

@@ -1,11 +1,13 @@
 """A reduction over a dataset is the same as a loop over its elements, and prepared once."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import dataset_loops, graph_rewrite
+from tff_robust.runtime import dataset_loops, graph_rewrite, tensorflow_function
 
 PAIRS = tff.SequenceType((np.int32, tff.TensorType(np.float32, [None])))
 
@@ -53,6 +55,28 @@ def test_loop_gives_what_the_reduction_gives(wrap, num_batches):
   count, total = _run(graph_def, proto, dataset)
   assert count == 100 + sum(range(num_batches))
   assert total == 4.0 * num_batches
+
+
+def test_functions_of_another_process_are_not_taken_for_those_of_the_loop():
+  """TensorFlow numbers them in each process anew, so names meet."""
+  message = tff.tensorflow.computation(_reduce, PAIRS).to_building_block().proto
+  graph_def, _ = _graph(tff.tensorflow.computation(_reduce, PAIRS))
+  dataset_loops.rewrite_reductions(graph_def)
+  names = [function.signature.name for function in graph_def.library.function]
+  traced = [re.match(r'(.*while.*_)(\d+)$', name) for name in names]
+  kinds = {match[1] for match in traced if match}
+  last = max(int(match[2]) for match in traced if match)
+
+  graph_def = tf.compat.v1.GraphDef.FromString(message.tensorflow.graph_def.value)
+  for number in range(last, last + 500):
+    for kind in kinds:
+      # Without nodes and results: who takes it for a part of the loop gives nothing, or crashes.
+      graph_def.library.function.add().signature.name = f'{kind}{number}'
+  message.tensorflow.graph_def.value = graph_def.SerializeToString()
+  function = tensorflow_function.TensorFlowFunction(tff.framework.CompiledComputation(message))
+  dataset = tf.data.Dataset.from_tensor_slices((tf.range(3), tf.ones([3, 4])))
+  count, total = tf.function(lambda x: function([x]))(tf.data.experimental.to_variant(dataset))
+  assert (int(count), float(total)) == (103, 12.0)
 
 
 def test_step_stays_a_graph_of_its_own():

@@ -18,6 +18,13 @@ VECTOR = tff.TensorType(np.float32, [2])
     (3, tff.TensorType(np.float32), 3.0),
     (True, tff.TensorType(np.int32), 1),
     (np.int64(7), tff.TensorType(np.int32), 7),
+    (255, tff.TensorType(np.uint8), 255),
+    ([1, 2], tff.TensorType(np.uint32, [2]), [1, 2]),
+    (7, tff.TensorType(np.uint64), 7),
+    (2**64 - 1, tff.TensorType(np.uint64), 2**64 - 1),
+    (np.uint64(2**63 - 1), tff.TensorType(np.int64), 2**63 - 1),
+    (np.inf, tff.TensorType(np.float32), np.inf),
+    (np.float64(3e38), tff.TensorType(np.float32), np.float32(3e38)),
     ([1.5, 2.5], VECTOR, [1.5, 2.5]),
     ([], tff.TensorType(np.int32, [None]), []),
     (np.float64(0.5), tff.TensorType(np.float32), 0.5),
@@ -37,6 +44,13 @@ def test_takes_values_of_the_same_kind(value, value_type, expected):
     (1.5, tff.TensorType(np.int32)),
     (2**40, tff.TensorType(np.int32)),
     (-1, tff.TensorType(np.uint8)),
+    (256, tff.TensorType(np.uint8)),
+    (-1, tff.TensorType(np.uint64)),
+    (2**63, tff.TensorType(np.int64)),
+    (1e300, tff.TensorType(np.float32)),
+    ([1.0, -1e300], VECTOR),
+    (70_000, tff.TensorType(np.float16)),
+    (1e300 + 1j, tff.TensorType(np.complex64)),
     (1, tff.TensorType(np.bool_)),
     ('x', tff.TensorType(np.int32)),
     (1, tff.TensorType(np.str_)),
@@ -68,6 +82,39 @@ def test_federated_values_of_one_and_of_many():
   assert [int(many.at(client)) for client in range(2)] == [1, 2]
   one = marshalling.embed(5, tff.FederatedType(np.int32, tff.CLIENTS, all_equal=True))
   assert int(one.at(7)) == 5
+
+
+Pair = collections.namedtuple('Pair', ['b', 'a'])
+
+
+@pytest.mark.parametrize(
+  'make',
+  [
+    lambda b, a: collections.OrderedDict(b=b, a=a),
+    lambda b, a: Pair(b, a),
+    lambda b, a: (b, a),
+  ],
+  ids=['dictionary', 'named tuple', 'tuple'],
+)
+def test_fields_of_a_dataset_are_not_swapped(make):
+  fields = tff.StructType([('b', np.int32), ('a', np.int32)])
+  sequence = tff.SequenceType(fields)
+  rows = [(1, 2), (3, 4)]
+  flat = tf.data.Dataset.from_tensor_slices(np.int32(rows)).map(lambda row: make(row[0], row[1]))
+  found = marshalling.export(marshalling.embed(flat, sequence), sequence)
+  assert [(int(x['b']), int(x['a'])) for x in found] == rows
+  nested = tff.SequenceType((np.int32, fields))
+  # `tf.data` unpacks tuples, and only tuples, into arguments.
+  pairs = flat.map(lambda *x: (7, make(*x) if len(x) == 2 else x[0]))
+  found = marshalling.export(marshalling.embed(pairs, nested), nested)
+  assert [(int(n), int(x['b']), int(x['a'])) for n, x in found] == [(7, 1, 2), (7, 3, 4)]
+
+
+def test_dataset_in_the_right_containers_is_taken_as_it_is(monkeypatch):
+  data = tf.data.Dataset.from_tensors(collections.OrderedDict(b=1, a=(2, 3)))
+  monkeypatch.setattr(tf.data.Dataset, 'map', None)
+  data_type = tff.SequenceType([('b', np.int32), ('a', (np.int32, np.int32))])
+  assert marshalling.embed(data, data_type).dtype == tf.variant
 
 
 def test_tensor_is_taken_as_it_is():

@@ -96,6 +96,19 @@ def test_each_client_computes(context):
     assert computation(values) == [value + 1 for value in values]
 
 
+@pytest.mark.parametrize('num_clients', [0, 1, 3])
+def test_each_client_has_its_member_of_what_all_share(context, num_clients):
+  @tff.federated_computation(INTS)
+  def share(x):
+    one, two = tff.federated_value(1, tff.CLIENTS), tff.federated_value(2, tff.CLIENTS)
+    pair = tff.federated_zip((one, two))
+    return pair, tff.federated_map(add, pair), tff.federated_sum(x), one
+
+  pairs, sums, total, one = share([5] * num_clients)
+  assert [tuple(pair) for pair in pairs] == [(1, 2)] * num_clients
+  assert (list(sums), total, one) == ([3] * num_clients, 5 * num_clients, 1)
+
+
 def test_server_value_reaches_every_client(context):
   computation = tff.federated_computation(
     lambda s, x: tff.federated_map(add, (tff.federated_broadcast(s), x)),
@@ -191,6 +204,19 @@ def test_error_names_the_worker_and_the_next_call_works(context):
   assert computation([1, 2]) == [1, 2]
 
 
+def test_text_that_cannot_be_sent_is_refused_with_the_way_to_send_it(context):
+  texts = tff.TensorType(np.str_, [None])
+  count = tff.tensorflow.computation(lambda x: tf.reduce_sum(tf.strings.length(x)), texts)
+  computation = tff.federated_computation(
+    lambda x: tff.federated_map(count, x), tff.FederatedType(texts, tff.CLIENTS)
+  )
+  sentence = r'worker 127\.0\.0\.1:\d+: TFF sends no text beyond ASCII .* dtype object\.'
+  for value in (['\xe9'], [b'\xc3\xa9']):
+    with pytest.raises(errors.ComputationError, match=sentence):
+      computation([value])
+  assert computation([np.array([b'\xc3\xa9'], object)]) == [2]
+
+
 def test_unknown_intrinsic_is_refused_by_name(context):
   with pytest.raises(errors.ComputationError, match='federated_secure_sum_bitwidth'):
     tff.federated_computation(lambda x: tff.federated_secure_sum_bitwidth(x, bitwidth=4), INTS)([1])
@@ -219,6 +245,50 @@ def test_workers_compute_at_the_same_time(monkeypatch):
   monkeypatch.setattr(worker_service.ExecutorService, 'CreateCall', call_together)
   computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
   with _services() as addresses, remote.remote_context(addresses):
+    assert computation([1, 2]) == [2, 3]
+
+
+def _kept_services(monkeypatch):
+  """Returns a list that gets the services of the workers that are started from here on."""
+  made = []
+  original = worker_service.ExecutorService.__init__
+
+  def remember(self, factory):
+    made.append(self)
+    original(self, factory)
+
+  monkeypatch.setattr(worker_service.ExecutorService, '__init__', remember)
+  return made
+
+
+def test_workers_let_go_of_the_data_of_a_run_that_ends(monkeypatch):
+  made = _kept_services(monkeypatch)
+  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+  with _services() as addresses:
+    for _ in range(2):
+      with remote.remote_context(addresses) as context:
+        assert computation([1, 2, 3]) == [2, 3, 4]
+        context.workers[0].disconnect()
+        assert [len(service._sessions) for service in made] == [0, 1]
+      assert [len(service._sessions) for service in made] == [0, 0]
+
+
+def test_worker_lets_go_of_sessions_of_callers_that_have_vanished(monkeypatch):
+  made = _kept_services(monkeypatch)
+  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
+  with _services(1) as addresses, remote.remote_context(addresses):
+    assert computation([1]) == [2]
+    (session,) = made[0]._sessions.values()
+    assert computation([1, 2]) == [2, 3]
+    assert len(made[0]._sessions) == 2
+    monkeypatch.setattr(worker_service, '_MAX_UNUSED_SECONDS', -1.0)
+    session.num_calls += 1  # As of a call that takes long.
+    assert computation([1, 2, 3]) == [2, 3, 4]
+    assert session in made[0]._sessions.values()
+    assert len(made[0]._sessions) == 2
+    monkeypatch.undo()
+    session.num_calls -= 1
+    # The caller was there all the time, and does not notice.
     assert computation([1, 2]) == [2, 3]
 
 

@@ -1,5 +1,6 @@
 """A computation that has become one graph is the computation that it was."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,7 +13,13 @@ import tensorflow_federated as tff
 
 from computations import learning_process
 from tff_robust import config
-from tff_robust.runtime import accelerated, errors, tensorflow_internals, whole_graph
+from tff_robust.runtime import (
+  accelerated,
+  errors,
+  marshalling,
+  tensorflow_internals,
+  whole_graph,
+)
 from tff_robust.testing import toy_problems
 
 INTS = tff.FederatedType(np.int32, tff.CLIENTS)
@@ -52,6 +59,11 @@ def count_up(x):
     return counter.assign_add(x)
 
   return add()
+
+
+@tff.tensorflow.computation(np.int32, np.int32)
+def add_to_ten(x, y):
+  return x + y + 10
 
 
 add_all = tff.federated_computation(
@@ -144,6 +156,48 @@ def test_error_names_the_client_and_the_next_call_works(context):
   assert add_all([1, 2, 3]) == 6
 
 
+def test_a_graph_that_fails_where_the_computation_does_not_is_given_up(context, calls, monkeypatch):
+  original = whole_graph.WholeGraphs._call
+  tried = []
+
+  def run_out_of_memory(graphs, *arguments):
+    tried.append(arguments)
+    raise tf.errors.ResourceExhaustedError(None, None, 'too large')
+
+  monkeypatch.setattr(whole_graph.WholeGraphs, '_call', run_out_of_memory)
+  for _ in range(4):
+    assert add_all([1, 2, 3]) == 6
+  assert len(tried) == 1
+  # Another number of clients has a graph of its own, also after an error that is not its fault.
+  monkeypatch.setattr(whole_graph.WholeGraphs, '_call', original)
+  assert add_all([1, 2]) == 3
+  for values in ([1, 100], [1, 2]):
+    calls.clear()
+    with pytest.raises(errors.ComputationError) if 100 in values else contextlib.nullcontext():
+      assert add_all(values) == 3
+  assert len(calls) == 1
+
+
+@pytest.mark.parametrize('wrap', [lambda f: f, tf.function], ids=['in the graph', 'in a function'])
+def test_numbers_from_a_seed_go_on_and_do_not_start_again(context, calls, wrap):
+  draw = tff.tensorflow.computation(wrap(lambda x: x + tf.random.normal([], seed=3)), np.float32)
+  computation = tff.federated_computation(
+    lambda x: tff.federated_map(draw, x), tff.FederatedType(np.float32, tff.CLIENTS)
+  )
+  with accelerated.accelerated_context(client_threads=1):
+    drawn = [computation([0.0, 0.0]) for _ in range(3)]
+  assert len({float(x) for members in drawn for x in members}) == 6
+  # A control: without a seed, there is nothing that could start again.
+  fresh = tff.tensorflow.computation(wrap(lambda x: x + tf.random.normal([])), np.float32)
+  computation = tff.federated_computation(
+    lambda x: tff.federated_map(fresh, x), tff.FederatedType(np.float32, tff.CLIENTS)
+  )
+  computation([0.0, 0.0])
+  calls.clear()
+  computation([0.0, 0.0])
+  assert len(calls) == 1
+
+
 def test_interrupt_ends_a_graph(context):
   @tff.tensorflow.computation(np.int32)
   def spin(rounds):
@@ -164,6 +218,39 @@ def test_interrupt_ends_a_graph(context):
   assert computation([0, 0]) == [0.0, 0.0]
 
 
+@tff.federated_computation(INTS)
+def share_a_pair(_):
+  return tff.federated_zip(
+    (tff.federated_value(1, tff.CLIENTS), tff.federated_value(2, tff.CLIENTS))
+  )
+
+
+def test_each_client_has_its_member_of_what_all_share(context, calls):
+  same = tff.federated_computation(lambda x: x, INTS)
+
+  @tff.federated_computation(INTS)
+  def computation(x):
+    pair = share_a_pair(x)
+    seven = tff.federated_value(7, tff.CLIENTS)
+    return pair, tff.federated_map(add_to_ten, pair), same(seven)
+
+  for num_graph_calls in (None, 1, 1):
+    calls.clear()
+    pairs, sums, sevens = computation([0, 0, 0])
+    assert [tuple(pair) for pair in pairs] == [(1, 2)] * 3
+    assert (sums, sevens) == ([13, 13, 13], [7, 7, 7])
+    assert num_graph_calls is None or len(calls) == num_graph_calls
+  assert [list(part) for part in computation([])] == [[], [], []]
+
+
+def test_value_with_another_number_of_members_than_its_type_is_refused():
+  one = marshalling.Federated([tf.constant(1)], True)
+  with pytest.raises(errors.ComputationError, match=r'1 members stands where .* has 3'):
+    whole_graph._flatten(one, INTS, 3)
+  with pytest.raises(errors.ComputationError, match=r'1 tensors stand where .* has 3'):
+    whole_graph._unflatten([tf.constant(1)], INTS, 3)
+
+
 def test_selected_slices_are_the_same_in_a_graph(context):
   keys = tff.FederatedType(tff.TensorType(np.int32, [2]), tff.CLIENTS)
   largest = tff.FederatedType(np.int32, tff.SERVER)
@@ -182,7 +269,7 @@ def test_selected_slices_are_the_same_in_a_graph(context):
 
 
 def test_what_cannot_be_traced_stays_interpreted(context, calls, monkeypatch):
-  def refuse(value, tensors):
+  def refuse(*_):
     raise TypeError('a value is needed')
 
   monkeypatch.setattr(whole_graph, '_flatten', refuse)

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import grpc
 import pytest
 import tensorflow_federated as tff
@@ -25,6 +28,22 @@ def test_releasing_on_a_worker_that_is_gone_is_no_error():
   # A control: anything else on it is one.
   with pytest.raises((grpc.RpcError, tff.framework.RetryableError)):
     stub.create_value(create)
+
+
+def test_releasing_waits_no_longer_than_it_may(monkeypatch):
+  answer = threading.Event()
+  monkeypatch.setattr(
+    worker_service.ExecutorService, 'DisposeExecutor', lambda *_: answer.wait(20.0)
+  )
+  monkeypatch.setattr(worker_stub, 'RELEASE_SECONDS', 0.2)
+  server, stub = open_stub()
+  begin = time.monotonic()
+  try:
+    assert stub.dispose_executor(requests()[1]) is None
+    assert time.monotonic() - begin < 10.0
+  finally:
+    answer.set()
+    server.stop(None).wait()
 
 
 def test_releasing_on_a_worker_that_is_there_reaches_it(monkeypatch):

@@ -28,10 +28,18 @@ def create_async_accelerated_context(
     device: See `AcceleratedContext`.
     client_threads: See `AcceleratedContext`.
     default_num_clients: See `AcceleratedContext`.
+
+  Raises:
+    ValueError: If an argument is not allowed.
   """
+  devices.check_visible(device)
+  if client_threads is None:
+    client_threads = devices.default_client_threads(device)
+  devices.check_client_threads(client_threads)
+  checks.whole_at_least('default_num_clients', default_num_clients, 0)
   return tff.framework.AsyncExecutionContext(
     executor_fn=executor.AcceleratedExecutorFactory(
-      client_threads=client_threads or devices.default_client_threads(device),
+      client_threads=client_threads,
       device=None if device == 'auto' else f'/{device}' if ':' in device else f'/{device}:0',
       default_num_clients=default_num_clients,
     ),
@@ -61,15 +69,13 @@ class AcceleratedContext(interruptible.InterruptibleContext):
       default_num_clients: Number of clients of a computation whose arguments do not tell.
 
     Raises:
-      ValueError: If a number is not allowed.
+      ValueError: If there is no such device, or a number is not allowed.
     """
-    checks.at_least('default_num_clients', default_num_clients, 0)
+    context = create_async_accelerated_context(
+      device=device, client_threads=client_threads, default_num_clients=default_num_clients
+    )
     self.client_threads = (
       devices.default_client_threads(device) if client_threads is None else client_threads
-    )
-    checks.at_least('client_threads', self.client_threads, 1)
-    context = create_async_accelerated_context(
-      device=device, client_threads=self.client_threads, default_num_clients=default_num_clients
     )
     factory = context.executor_factory
     super().__init__(

@@ -38,9 +38,8 @@ def check_runtime(
   """
   checks.known_name('runtime', name, RUNTIMES)
   if client_threads is not None:
-    checks.at_least('client_threads', client_threads, 1)
-  if not devices.is_known(device):
-    raise ValueError(f"device={device!r} is not known; choose 'auto', 'cpu' or 'gpu:0'.")
+    devices.check_client_threads(client_threads)
+  devices.check_known(device)
   if name == 'native' and device not in ('auto', 'cpu'):
     raise ValueError(
       f'device={device!r} is out of reach of runtime={name!r}, whose worker has no GPU code;'

@@ -14,7 +14,11 @@ import tensorflow as tf
 
 
 def rewrite_reductions(graph_def: Any) -> None:
-  """Replaces each ReduceDataset of a graph and its library; changes the graph in place."""
+  """Replaces each ReduceDataset of a graph and its library; changes the graph in place.
+
+  Names of the library must be unlike those that TensorFlow gives in this process: what has
+  the name of a traced function is taken for it.
+  """
   library = graph_def.library
   for function in list(library.function):
     rewritten = _rewrite_nodes(function.node_def, library)

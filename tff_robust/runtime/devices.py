@@ -3,6 +3,8 @@
 import os
 import sys
 
+from tff_robust import checks
+
 _ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
 
 
@@ -10,6 +12,38 @@ def is_known(device: str) -> bool:
   """Tells whether a device is 'auto', 'cpu' or 'gpu:N'."""
   kind, _, index = device.partition(':')
   return device in ('auto', 'cpu') or (kind == 'gpu' and index.isdecimal())
+
+
+def check_known(device: str) -> None:
+  """Raises ValueError unless a device is 'auto', 'cpu' or 'gpu:N'."""
+  if not (isinstance(device, str) and is_known(device)):
+    raise ValueError(f"device={device!r} is not known; choose 'auto', 'cpu' or 'gpu:0'.")
+
+
+def check_visible(device: str) -> None:
+  """Raises ValueError unless a device is known and is one that TensorFlow sees.
+
+  Args:
+    device: 'auto', 'cpu' or 'gpu:N', the N-th GPU of those that `choose` left visible.
+  """
+  import tensorflow as tf
+
+  check_known(device)
+  if device.startswith('gpu:'):
+    _check_there(device, len(tf.config.get_visible_devices('GPU')))
+
+
+def _check_there(device: str, num_gpus: int) -> None:
+  if int(device[4:]) >= num_gpus:
+    raise ValueError(
+      f'device={device!r} is not there: TensorFlow finds {num_gpus} GPUs; '
+      '`python -m binaries.doctor` says why.'
+    )
+
+
+def check_client_threads(client_threads: int) -> None:
+  """Raises ValueError unless a number of clients at a time is a whole number above 0."""
+  checks.whole_at_least('client_threads', client_threads, 1)
 
 
 def prepare() -> str:
@@ -46,13 +80,8 @@ def choose(device: str) -> str:
   if device == 'cpu':
     wanted = []
   elif device.startswith('gpu:'):
-    index = int(device[4:])
-    if index >= len(gpus):
-      raise ValueError(
-        f'device={device!r} is not there: TensorFlow finds {len(gpus)} GPUs; '
-        '`python -m binaries.doctor` says why.'
-      )
-    wanted = [gpus[index]]
+    _check_there(device, len(gpus))
+    wanted = [gpus[int(device[4:])]]
   try:
     tf.config.set_visible_devices(wanted, 'GPU')
     for gpu in wanted:

@@ -61,13 +61,10 @@ def _eval_at_server(
   return Federated([call.run(argument.pop(), None)], True)
 
 
-def _zip(call: invocation.Invocation, argument: list[Any], _: tff.FunctionType) -> Federated:
+def _zip(
+  call: invocation.Invocation, argument: list[Any], signature: tff.FunctionType
+) -> Federated:
   """Turns a structure of federated values into a federated structure."""
-
-  def all_equal(value: Any) -> bool:
-    if isinstance(value, Federated):
-      return value.all_equal
-    return all([all_equal(element) for element in value])
 
   def pick(value: Any, client: int) -> Any:
     if isinstance(value, Federated):
@@ -75,7 +72,7 @@ def _zip(call: invocation.Invocation, argument: list[Any], _: tff.FunctionType) 
     return tuple([pick(element, client) for element in value])
 
   values = argument.pop()
-  if all_equal(values):
+  if signature.result.all_equal:
     return Federated([pick(values, 0)], True)
   return Federated([pick(values, client) for client in range(call.num_clients)], False)
 

@@ -51,6 +51,19 @@ def prune(graph_def: Any, outputs: Iterable[str]) -> None:
   graph_def.node.extend(kept)
 
 
+def draws_with_a_seed(graph_def: Any) -> bool:
+  """Tells whether an operation of a graph or its library draws numbers from a seed it holds.
+
+  Such an operation goes on from call to call; a copy of it starts from the seed.
+  """
+  library = [node for function in graph_def.library.function for node in function.node_def]
+  return any(
+    node.attr['seed'].i or node.attr['seed2'].i
+    for node in [*graph_def.node, *library]
+    if 'seed' in node.attr and 'seed2' in node.attr
+  )
+
+
 def own_resources(graph_def: Any) -> list[str]:
   """Gives each execution its own variables and tables; returns the nodes that make them.
 

@@ -5,6 +5,7 @@ intrinsics that an invocation brings along.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,16 +39,21 @@ class Program:
     # Blocks live as long as this program, so that their identity is a key.
     self._functions: dict[int, local_function.LocalFunction | None] = {}
     self._last_uses: dict[int, Mapping[int, list[str]]] = {}
-    self._graphs = whole_graph.WholeGraphs(comp.type_signature)
+    self._graphs = whole_graph.WholeGraphs(comp.type_signature, self._block)
 
   def bind(self, call: invocation.Invocation) -> Callable[[Any], Any]:
     """Returns the computation as a callable of its argument, for one invocation."""
-    if not call.may_be_one_graph:
-      return self._interpret(call)
-    return lambda argument: self._graphs.run(call, self._interpret, argument)
+    if call.may_be_one_graph:
+      run: Callable[[Any], Any] = functools.partial(self._graphs.run, call, self._interpret)
+    else:
+      run = self._interpret(call)
+    parameter = self.type_signature.parameter
+    return lambda argument: run(marshalling.conform(argument, parameter, call.num_clients))
 
   def _interpret(self, call: invocation.Invocation) -> Callable[[Any], Any]:
-    return _Interpreter(call, self).evaluate(self._block, {})
+    function = _Interpreter(call, self).evaluate(self._block, {})
+    result = self.type_signature.result
+    return lambda argument: marshalling.conform(function(argument), result, call.num_clients)
 
   def local_function(self, block: Any) -> local_function.LocalFunction | None:
     """Returns a block as a TensorFlow function; None where it is none, or has nothing to do."""

@@ -57,6 +57,27 @@ def embed(value: Any, value_type: tff.Type) -> Any:
   raise TypeError(f'A value of type {value_type} cannot be an argument here.')
 
 
+def conform(value: Any, value_type: tff.Type | None, num_clients: int) -> Any:
+  """Gives each client its member where all have one in common but the type lets them differ.
+
+  TFF takes an all-equal value wherever clients' values may differ, so a value can know more
+  than its type. Who takes values apart by their type needs as many members as it says.
+
+  Args:
+    value: In the executor's form.
+    value_type: The type that it is to have; None where there is no value.
+    num_clients: Clients of the call.
+  """
+  if isinstance(value_type, tff.FederatedType):
+    differs = value_type.placement is tff.CLIENTS and not value_type.all_equal
+    if differs and isinstance(value, Federated) and value.all_equal:
+      return Federated([value.values[0]] * num_clients, False)
+  elif isinstance(value_type, tff.StructType) and isinstance(value, tuple):
+    types = [element_type for _, element_type in flat_values.elements(value_type)]
+    return tuple([conform(part, t, num_clients) for part, t in zip(value, types, strict=True)])
+  return value
+
+
 def export(value: Any, value_type: tff.Type) -> Any:
   """Turns the executor's form into what TFF returns to Python; tensors stay tensors."""
   if isinstance(value_type, tff.StructType):
@@ -100,10 +121,20 @@ def _to_array(value: Any, tensor_type: tff.TensorType) -> Any:
     return array
   if array.size == 0 and not isinstance(value, np.ndarray):
     return array.astype(dtype)  # NumPy makes an empty list float64.
-  if not np.can_cast(array.dtype, dtype, 'same_kind'):
+  # NumPy has no way from signed to unsigned integers that keeps the kind; the values decide.
+  are_integers = array.dtype.kind in 'iu' and dtype.kind in 'iu'
+  if not (are_integers or np.can_cast(array.dtype, dtype, 'same_kind')):
     raise TypeError(f'A value of dtype {array.dtype} is not of type {tensor_type}.')
-  converted = array.astype(dtype)
-  if array.dtype.kind in 'iu' and dtype.kind in 'iu' and not np.array_equal(converted, array):
+  with np.errstate(over='ignore'):
+    converted = array.astype(dtype)
+  if are_integers:
+    # 64 bits there and back give the same again also where the sign was lost on the way.
+    fits = (converted.astype(array.dtype) == array) & ((converted < 0) == (array < 0))
+  elif dtype.kind in 'fc' and array.dtype.kind in 'iufc':
+    fits = np.isfinite(converted) | ~np.isfinite(array)
+  else:
+    return converted
+  if not np.all(fits):
     raise TypeError(f'A value of dtype {array.dtype} does not fit into type {tensor_type}.')
   return converted
 
@@ -114,7 +145,7 @@ def _embed_sequence(value: Any, element_type: tff.Type) -> tf.Tensor:
       raise TypeError(
         f'A dataset with elements {value.element_spec} is not a sequence of {element_type}.'
       )
-    return tf.data.experimental.to_variant(value)
+    return sequences.from_dataset(value, element_type)
   if not isinstance(value, list | tuple):
     raise TypeError(
       f'A sequence of {element_type} is a tf.data.Dataset or a list, not {type(value).__name__}.'

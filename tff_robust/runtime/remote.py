@@ -49,7 +49,8 @@ class _Value(executor.Value):
 def _fetch(value: Any, value_type: tff.Type) -> Any:
   """Returns a value to Python, clients' members from their workers."""
   if isinstance(value, Shared):
-    return marshalling.export(value.value, value_type.member)
+    members = [marshalling.export(value.value, value_type.member)]
+    return members[0] if value_type.all_equal else members * value.num_clients
   if isinstance(value, AtWorkers):
     return value.fetch()
   if isinstance(value_type, tff.StructType):
@@ -86,7 +87,8 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
 
   def _at_clients(self, value: Any, value_type: tff.FederatedType) -> AtWorkers | Shared:
     if value_type.all_equal:
-      return Shared(marshalling.embed(value, value_type.member), value_type)
+      member = marshalling.embed(value, value_type.member)
+      return Shared(member, value_type.member, self._remote_call.num_clients)
     call, members = self._remote_call, list(value)
     parts = [
       share.worker.submit(

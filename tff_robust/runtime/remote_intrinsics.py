@@ -54,11 +54,18 @@ class Shared:
 
   Attributes:
     value: The member, in the executor's form.
-    type_signature: The TFF type.
+    member_type: Its TFF type.
+    num_clients: Clients that have it.
   """
 
   value: Any
-  type_signature: tff.FederatedType
+  member_type: tff.Type
+  num_clients: int
+
+  @property
+  def type_signature(self) -> tff.FederatedType:
+    """The TFF type, in which all members are equal: workers get the value once."""
+    return tff.FederatedType(self.member_type, tff.CLIENTS, all_equal=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +139,7 @@ class RemoteInvocation(invocation.Invocation):
     if isinstance(value, AtWorkers):
       return value.parts[index].result()
     if isinstance(value, Shared):
-      return self.send(
-        share, to_numpy(value.value, value.type_signature.member), value.type_signature
-      )
+      return self.send(share, to_numpy(value.value, value.member_type), value.type_signature)
     executor = share.worker.executor(share.num_clients)
     parts = [self.on_worker(share, index, element) for element in value]
     return remote_worker.wait(executor.create_struct(tff.structure.Struct.unnamed(*parts)))
@@ -220,13 +225,12 @@ def _map(call: RemoteInvocation, argument: list[Any], signature: tff.FunctionTyp
 def _map_all_equal(call: RemoteInvocation, argument: list[Any], signature: tff.FunctionType) -> Any:
   function, value = argument.pop()
   if isinstance(value, Shared):
-    return Shared(call.run(function, value.value), signature.result)
+    return Shared(call.run(function, value.value), signature.result.member, call.num_clients)
   return Federated([call.run(function, value.at(0))], True)
 
 
 def _at_clients(call: RemoteInvocation, argument: list[Any], signature: tff.FunctionType) -> Shared:
-  del call
-  return Shared(argument.pop(), signature.result)
+  return Shared(argument.pop(), signature.result.member, call.num_clients)
 
 
 def _at_server(
@@ -237,8 +241,7 @@ def _at_server(
 
 
 def _broadcast(call: RemoteInvocation, argument: list[Any], signature: tff.FunctionType) -> Shared:
-  del call
-  return Shared(argument.pop().at(0), signature.result)
+  return Shared(argument.pop().at(0), signature.result.member, call.num_clients)
 
 
 def _eval_at_clients(
@@ -275,7 +278,7 @@ def _zip_at_clients(
     return value.value if isinstance(value, Shared) else tuple([members(x) for x in value])
 
   if all_shared(values):
-    return Shared(members(values), signature.result)
+    return Shared(members(values), signature.result.member, call.num_clients)
 
   def build() -> Any:
     clients = _reference(signature.parameter)

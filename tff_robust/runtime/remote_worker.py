@@ -92,11 +92,23 @@ class RemoteWorker:
     return self._functions[key][0]
 
   def disconnect(self) -> None:
-    """Ends the calls that run, and forgets the connection; the next use makes a new one."""
+    """Ends the calls that run, and the connection; the next use makes a new one.
+
+    A worker that is still there lets go of what it holds; one that does not answer is left
+    after a few seconds.
+    """
     channel, self._channel, self._stub = self._channel, None, None
-    self._executors.clear()
+    executors, self._executors = self._executors, collections.OrderedDict()
     self._functions.clear()
-    if channel is not None:
+    if channel is None:
+      return
+    # The worker goes on without this caller, and would keep the data of each executor.
+    deadline = time.monotonic() + worker_stub.RELEASE_SECONDS
+    try:
+      for executor in executors.values():
+        if time.monotonic() < deadline:
+          executor.close()
+    finally:
       channel.close()
 
   def close(self) -> None:
@@ -116,6 +128,11 @@ class RemoteWorker:
         self.disconnect()
         raise errors.WorkerLostError(message) from error
       raise errors.ComputationError(message) from error
+    except UnicodeError as error:
+      raise errors.ComputationError(
+        f'worker {self.address}: TFF sends no text beyond ASCII ({error}); pass it as bytes,'
+        ' several in a NumPy array of dtype object.'
+      ) from error
     except ValueError as error:
       if self._channel is None:  # gRPC's word for a channel that was closed meanwhile.
         raise errors.WorkerLostError(f'worker {self.address}: {error}') from error

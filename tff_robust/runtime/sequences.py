@@ -7,7 +7,7 @@ translate between them.
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -71,6 +71,31 @@ def spec_fits(spec: Any, element_type: tff.Type) -> bool:
     return False
   types = [part_type for _, part_type in flat_values.elements(element_type)]
   return all(spec_fits(part, t) for part, t in zip(parts, types, strict=True))
+
+
+def from_dataset(dataset: tf.data.Dataset, element_type: tff.Type) -> tf.Tensor:
+  """Returns a dataset whose `element_spec` fits a TFF type as a sequence of that type.
+
+  A sequence keeps no containers, only tensors in the order of `tf.nest`: that of their keys in
+  dictionaries, and of their places in tuples, also in those with names.
+  """
+
+  def put_into_containers(*element: Any) -> Any:
+    value = element if type(dataset.element_spec) is tuple else element[0]
+    return to_element(from_element(value, element_type), element_type)
+
+  if not _same_containers(dataset.element_spec, element_spec(element_type)):
+    return tf.data.experimental.to_variant(dataset.map(put_into_containers))
+  return tf.data.experimental.to_variant(dataset)
+
+
+def _same_containers(spec: Any, expected: Any) -> bool:
+  """Tells whether `tf.nest` takes two structures with the same elements in the same order."""
+  if isinstance(expected, tf.TypeSpec):
+    return True
+  if isinstance(expected, tuple):
+    return isinstance(spec, tuple) and all(map(_same_containers, spec, expected))
+  return isinstance(spec, Mapping) and all(_same_containers(spec[k], expected[k]) for k in expected)
 
 
 def to_dataset(sequence: tf.Tensor, element_type: tff.Type) -> tf.data.Dataset:

@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from tff_robust.runtime import dataset_loops, errors, graph_rewrite, tff_internals
 
-_TRACED_NAME = re.compile(r'^__(?:inference|forward|backward)_(.+?)_\d+(?:_tff\d+)?$')
+_TRACED_NAME = re.compile(r'^__(?:inference|forward|backward)_(.+?)_\d+(?:_tff\d+)*$')
 
 
 def _node(tensor_name: str) -> str:
@@ -51,6 +51,8 @@ class TensorFlowFunction:
     fetches = list(tff_internals.tensor_names(message.result))
     initializers = [message.initialize_op] if message.initialize_op else []
     graph_rewrite.prune(graph_def, [*map(_node, fetches), *initializers])
+    # First too: what is traced for a loop has names that another process may have used as well.
+    graph_rewrite.rename_functions(graph_def)
     dataset_loops.rewrite_reductions(graph_def)
     graph_rewrite.optimize_calls(graph_def)
     graph_rewrite.rename_functions(graph_def)

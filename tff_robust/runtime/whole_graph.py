@@ -7,19 +7,28 @@ once more with symbolic tensors: what it does becomes one graph, of which each l
 call. The first calls of the graph are timed; if it is the slower way, it is given up.
 
 The functions of the graph are those that the interpreter calls, unmerged, and clients are
-accumulated in the same order, so results are the same to the last bit. TensorFlow loses 16
-bytes for every tensor that it hands to Python; a graph hands over its result alone.
+accumulated in the same order, so results are the same to the last bit. Only a stateful random
+operation with a seed would start from it again, in the middle of a run: what holds one stays
+interpreted. TensorFlow loses 16 bytes for every tensor that it hands to Python; a graph hands
+over its result alone.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import errors, flat_values, invocation, marshalling, tensorflow_internals
+from tff_robust.runtime import (
+  errors,
+  flat_values,
+  graph_rewrite,
+  invocation,
+  marshalling,
+  tensorflow_internals,
+)
 
 # A client that takes longer has no use for it, and one graph holds every client's work.
 _QUICK_SECONDS_PER_CLIENT = 0.02
@@ -55,13 +64,15 @@ class TracingInvocation(invocation.Invocation):
 class WholeGraphs:
   """The graphs of one computation, by the number of clients."""
 
-  def __init__(self, type_signature: tff.FunctionType) -> None:
+  def __init__(self, type_signature: tff.FunctionType, block: Any) -> None:
     """Prepares graphs for a computation; none is made before it has been called.
 
     Args:
       type_signature: Of the computation.
+      block: The computation as a building block, compiled.
     """
     self._type = type_signature
+    self._block = block
     self._possible = _has_form(type_signature.parameter) and _has_form(type_signature.result)
     self._lock = threading.Lock()
     self._interpreted_seconds: dict[Any, list[float]] = {}
@@ -82,6 +93,7 @@ class WholeGraphs:
       argument: In the executor's form.
     """
     key = call.num_clients, call.device
+    graph_failed = False
     begin = time.perf_counter()
     if len(self._interpreted_seconds.get(key, ())) >= _CALLS_BEFORE:
       graph = self._graph(key, call, interpret)
@@ -95,7 +107,10 @@ class WholeGraphs:
           if call.cancellation.is_cancelled:
             raise errors.CallInterruptedError('The computation was interrupted.') from error
           # The interpreter fails as well, and knows whose fault it is.
+          graph_failed = True
     result = interpret(call)(argument)
+    if graph_failed:  # It does not: the fault is the graph's, which may need too much memory.
+      self._graphs[key] = None
     seconds = time.perf_counter() - begin
     if self._is_candidate(key) and seconds < _QUICK_SECONDS_PER_CLIENT * call.num_clients:
       self._interpreted_seconds.setdefault(key, []).append(seconds)
@@ -136,12 +151,14 @@ class WholeGraphs:
     call: invocation.Invocation,
     interpret: Callable[[invocation.Invocation], Callable[[Any], Any]],
   ) -> tensorflow_internals.FlatFunction | None:
+    if _draws_with_a_seed(self._block):
+      return None
     tracing = TracingInvocation(call)
     parameter, num_clients = self._type.parameter, call.num_clients
 
     def whole(*tensors: tf.Tensor) -> list[tf.Tensor]:
-      argument = None if parameter is None else _unflatten(iter(tensors), parameter, num_clients)
-      return _flatten(interpret(tracing)(argument), [])
+      argument = None if parameter is None else _unflatten(tensors, parameter, num_clients)
+      return _flatten(interpret(tracing)(argument), self._type.result, num_clients)
 
     specs = [] if parameter is None else _specs(parameter, num_clients)
     try:
@@ -154,9 +171,21 @@ class WholeGraphs:
   def _call(
     self, graph: tensorflow_internals.FlatFunction, call: invocation.Invocation, argument: Any
   ) -> Any:
-    tensors = [] if argument is None else _flatten(argument, [])
+    parameter, num_clients = self._type.parameter, call.num_clients
+    tensors = [] if parameter is None else _flatten(argument, parameter, num_clients)
     results = call.run(lambda tensors: graph(tensors, call.cancellation), tensors)
-    return _unflatten(iter(results), self._type.result, call.num_clients)
+    return _unflatten(results, self._type.result, num_clients)
+
+
+def _draws_with_a_seed(block: Any) -> bool:
+  """Tells whether something in a computation draws numbers that go on from call to call."""
+  if isinstance(block, tff.framework.CompiledComputation):
+    kind = block.proto.WhichOneof('computation')
+    graph_def = block.proto.tensorflow.graph_def.value
+    return kind == 'tensorflow' and graph_rewrite.draws_with_a_seed(
+      tf.compat.v1.GraphDef.FromString(graph_def)
+    )
+  return any(_draws_with_a_seed(child) for child in block.children())
 
 
 def _has_form(value_type: tff.Type | None) -> bool:
@@ -169,7 +198,7 @@ def _has_form(value_type: tff.Type | None) -> bool:
 
 
 def _num_members(value_type: tff.FederatedType, num_clients: int) -> int:
-  return 1 if value_type.all_equal else num_clients
+  return 1 if value_type.all_equal or value_type.placement is tff.SERVER else num_clients
 
 
 def _specs(value_type: tff.Type, num_clients: int) -> list[tf.TensorSpec]:
@@ -183,30 +212,51 @@ def _specs(value_type: tff.Type, num_clients: int) -> list[tf.TensorSpec]:
   return flat_values.flat_specs(value_type)
 
 
-def _flatten(value: Any, tensors: list[Any]) -> list[Any]:
-  if isinstance(value, marshalling.Federated):
-    for member in value.values:
-      flat_values.flatten(member, tensors)
-  elif isinstance(value, tuple):
-    for element in value:
-      _flatten(element, tensors)
-  else:
-    tensors.append(value)
-  return tensors
+def _flatten(value: Any, value_type: tff.Type, num_clients: int) -> list[Any]:
+  """Returns the tensors of a value, as many as its type says.
+
+  Raises:
+    ComputationError: If a value has another number of members than its type.
+  """
+  if isinstance(value_type, tff.FederatedType):
+    expected = _num_members(value_type, num_clients)
+    if len(value.values) != expected:
+      raise errors.ComputationError(
+        f'A value of {len(value.values)} members stands where {value_type} has {expected}.'
+      )
+    return flat_values.flatten(tuple(value.values), [])
+  if isinstance(value_type, tff.StructType):
+    types = [element_type for _, element_type in flat_values.elements(value_type)]
+    parts = [_flatten(part, t, num_clients) for part, t in zip(value, types, strict=True)]
+    return [tensor for part in parts for tensor in part]
+  return flat_values.flatten(value, [])
 
 
-def _unflatten(tensors: Any, value_type: tff.Type, num_clients: int) -> Any:
-  """Builds a value from an iterator of its tensors."""
+def _unflatten(tensors: Sequence[Any], value_type: tff.Type, num_clients: int) -> Any:
+  """Builds a value from its tensors.
+
+  Raises:
+    ComputationError: If there are more or fewer tensors than the type has.
+  """
+  expected = len(_specs(value_type, num_clients))
+  if len(tensors) != expected:
+    raise errors.ComputationError(
+      f'{len(tensors)} tensors stand where {value_type} has {expected} at {num_clients} clients.'
+    )
+  return _build(iter(tensors), value_type, num_clients)
+
+
+def _build(tensors: Iterator[Any], value_type: tff.Type, num_clients: int) -> Any:
   if isinstance(value_type, tff.FederatedType):
     members = [
-      _unflatten(tensors, value_type.member, num_clients)
+      _build(tensors, value_type.member, num_clients)
       for _ in range(_num_members(value_type, num_clients))
     ]
     return marshalling.Federated(members, value_type.all_equal)
   if isinstance(value_type, tff.StructType):
     return tuple(
       [
-        _unflatten(tensors, element_type, num_clients)
+        _build(tensors, element_type, num_clients)
         for _, element_type in flat_values.elements(value_type)
       ]
     )

@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -21,6 +22,9 @@ from tff_robust.runtime import errors, executor, remote_worker, secure_channels
 
 _MAX_COMPUTATIONS = 256
 _SERVER_THREADS = 8
+# A caller that ends releases what it has here; one that was killed does not. Longer than a run
+# needs between two rounds.
+_MAX_UNUSED_SECONDS = 3600.0
 
 
 class _Session:
@@ -29,11 +33,15 @@ class _Session:
   Attributes:
     executor: Runs computations.
     values: Values by their reference.
+    num_calls: Calls that use it now.
+    last_used: When the last call ended, in seconds of the monotonic clock.
   """
 
   def __init__(self, executor_: Any) -> None:
     self.executor = executor_
     self.values: dict[str, Any] = {}
+    self.num_calls = 0
+    self.last_used = time.monotonic()
 
 
 class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
@@ -57,13 +65,15 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
       sizes = {c.placement.uri: c.cardinality for c in request.cardinalities}
       cardinalities = {tff.CLIENTS: sizes.get(tff.CLIENTS.uri, 0)}
       name = self._next_id()
-      self._sessions[name] = _Session(self._factory.create_executor(cardinalities))
+      session = _Session(self._factory.create_executor(cardinalities))
+      with self._lock:
+        self._drop_unused()
+        self._sessions[name] = session
       return executor_pb2.GetExecutorResponse(executor=executor_pb2.ExecutorId(id=name))
 
   def CreateValue(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Takes in a value or a computation."""
-    with _told_to_caller(context):
-      session = self._session(request, context)
+    with _told_to_caller(context), self._session(request, context) as session:
       if request.value.WhichOneof('value') == 'computation':
         value, value_type = self._computation(request.value.computation), None
       else:
@@ -73,8 +83,7 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
 
   def CreateCall(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Runs a computation."""
-    with _told_to_caller(context):
-      session = self._session(request, context)
+    with _told_to_caller(context), self._session(request, context) as session:
       has_argument = request.HasField('argument_ref')
       argument = session.values[request.argument_ref.id] if has_argument else None
       function = session.values[request.function_ref.id]
@@ -89,8 +98,7 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
 
   def CreateStruct(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Puts values into a structure."""
-    with _told_to_caller(context):
-      session = self._session(request, context)
+    with _told_to_caller(context), self._session(request, context) as session:
       elements = tff.structure.Struct(
         (element.name or None, session.values[element.value_ref.id]) for element in request.element
       )
@@ -99,16 +107,15 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
 
   def CreateSelection(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Takes one value out of a structure."""
-    with _told_to_caller(context):
-      session = self._session(request, context)
+    with _told_to_caller(context), self._session(request, context) as session:
       source = session.values[request.source_ref.id]
       result = remote_worker.wait(session.executor.create_selection(source, request.index))
       return executor_pb2.CreateSelectionResponse(value_ref=self._put(session, result))
 
   def Compute(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Sends a value to the caller."""
-    with _told_to_caller(context):
-      value = self._session(request, context).values[request.value_ref.id]
+    with _told_to_caller(context), self._session(request, context) as session:
+      value = session.values[request.value_ref.id]
       result = _to_numpy(remote_worker.wait(value.compute()))
       message, _ = tff.framework.serialize_value(result, value.type_signature)
       return executor_pb2.ComputeResponse(value=message)
@@ -125,7 +132,10 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
   def DisposeExecutor(self, request: Any, context: Any) -> Any:  # noqa: N802
     """Lets go of an executor and all its values."""
     del context
-    self._sessions.pop(request.executor.id, None)
+    with self._lock:
+      session = self._sessions.pop(request.executor.id, None)
+    if session is not None:
+      session.executor.close()
     return executor_pb2.DisposeExecutorResponse()
 
   def _next_id(self) -> str:
@@ -137,13 +147,36 @@ class ExecutorService(executor_pb2_grpc.ExecutorGroupServicer):
     session.values[reference] = value
     return executor_pb2.ValueRef(id=reference)
 
-  def _session(self, request: Any, context: Any) -> _Session:
-    session = self._sessions.get(request.executor.id)
-    if session is not None:
-      return session
-    message = 'This worker has been started again.'
-    context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
-    raise errors.ComputationError(message)  # `abort` does not return.
+  @contextlib.contextmanager
+  def _session(self, request: Any, context: Any) -> Generator[_Session, None, None]:
+    """Yields the session of a request, which is in use until the `with` block ends."""
+    with self._lock:
+      session = self._sessions.get(request.executor.id)
+      if session is not None:
+        session.num_calls += 1
+    if session is None:
+      message = (
+        'This worker has been started again, or has let go of what was not used for'
+        f' {_MAX_UNUSED_SECONDS / 60:.0f} minutes.'
+      )
+      context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+      raise errors.ComputationError(message)  # `abort` does not return.
+    try:
+      yield session
+    finally:
+      with self._lock:
+        session.num_calls -= 1
+        session.last_used = time.monotonic()
+
+  def _drop_unused(self) -> None:
+    """Lets go of sessions whose callers have vanished; call it with the lock.
+
+    A caller that comes back after all makes its call again, in a session that is new.
+    """
+    oldest = time.monotonic() - _MAX_UNUSED_SECONDS
+    for name, session in list(self._sessions.items()):
+      if not session.num_calls and session.last_used < oldest:
+        del self._sessions[name]
 
   def _computation(self, message: Any) -> Any:
     """Returns the same computation for the same message, so that it is imported once."""
