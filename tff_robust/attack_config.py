@@ -118,11 +118,11 @@ class AttackConfig:
 
   def _check_knowledge(self, entry: registry.Entry, knowledge: str) -> None:
     """Checks that an adversary who sees this can compute what the attack sends."""
-    option, views = entry.knowledge_with or ('', ())
-    if knowledge in entry.knowledge or (knowledge in views and self.options[option] is not None):
+    option, others = entry.knowledge_with or ('', ())
+    if knowledge in entry.knowledge or (knowledge in others and self.options[option] is not None):
       return
     allows = f'allows: {", ".join(entry.knowledge)}'
-    if knowledge in views:
+    if knowledge in others:
       allows += f'; with {option} given also {knowledge}'
     raise ValueError(
       f'attack_knowledge={knowledge!r} makes no sense with attack {self.attack!r}, which {allows}.'
