@@ -1,9 +1,15 @@
-"""Times works side by side: each repetition does all of them, one after another."""
+"""Times works side by side: each repetition does all of them, one after another.
 
+Some libraries' threads run on after a call, waiting for more to do, on the cores that the next
+contender needs: OpenBLAS's for a tenth of a second. So each turn begins when the others rest.
+"""
+
+import contextlib
 import dataclasses
 import functools
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +18,9 @@ from binaries.benchmarks import work as work_lib
 
 # A first call of so many budgets is not repeated.
 _LONG = 10
+# Processor time is known in steps of 0.01 s; a contender that uses none for so long rests.
+_REST_SECONDS = 0.02
+_MOST_REST_SECONDS = 1.0
 
 
 class Entry(NamedTuple):
@@ -86,10 +95,14 @@ def run(
   """
   timings = [Timing(name=entry.name) for entry in entries]
   warm = functools.partial(_warm, times=warm_up)
+  last: contender_lib.Contender | None = None
   for step in [_prepare] + [warm] * bool(warm_up) + [_time] * repetitions:
     for entry, timing in zip(entries, timings, strict=True):
       if not timing.error and not _is_spent(timing, budget_seconds):
         try:
+          if last is not None and last is not entry.contender:
+            _let_rest(last)
+          last = entry.contender
           step(entry, timing)
         except contender_lib.ContenderError as error:
           timing.error = str(error)
@@ -97,6 +110,19 @@ def run(
     if not timing.error:
       entry.contender.forget(entry.name)
   return timings
+
+
+def _let_rest(contender: contender_lib.Contender) -> None:
+  """Waits until a contender uses no processor any more, for a second at most."""
+  deadline = time.monotonic() + _MOST_REST_SECONDS
+  with contextlib.suppress(contender_lib.ContenderError):  # It has ended.
+    before = contender.cpu_seconds()
+    while before is not None and time.monotonic() < deadline:
+      time.sleep(_REST_SECONDS)
+      after = contender.cpu_seconds()
+      if after is None or after <= before:
+        return
+      before = after
 
 
 def _is_spent(timing: Timing, budget_seconds: float) -> bool:

@@ -90,7 +90,9 @@ def test_bounds_are_close_wherever_the_rows_are(num_rows, shift):
   assert np.all((high - low)[off_diagonal] < 1e-3 * truth[off_diagonal])
 
 
-@pytest.mark.parametrize('chosen', [[5], [5, 2], [5, 2, 0]])
+@pytest.mark.parametrize(
+  'chosen', [[5], [5, 2], [5, 2, 0], [5, 2, 0, 7], [5, 2, 0, 7, 1], [0, 1, 2, 3, 4, 5, 6]]
+)
 def test_distances_from_some_rows_equal_direct_differences(chosen):
   rows = _rows(8) + 50
   squared, trusted = distances.from_rows(tf.constant(rows), tf.constant(chosen))

@@ -113,6 +113,54 @@ def test_process_that_does_not_answer_is_given_up_and_ended():
   assert time.monotonic() - start < 60
 
 
+class Spinning:
+  """A contender whose threads use the processor for a while after each call."""
+
+  def __init__(self, name, events, rests_after):
+    self.name, self.events, self.rests_after = name, events, rests_after
+    self.seconds, self.busy = 0.0, 0
+
+  def prepare(self, key, work):
+    self.run(key)
+    return contender.Preparation(0.0, 0.0, 0.0, figure=1.0, peak_bytes=None)
+
+  def run(self, key, times=1):
+    self.events.append(f'{self.name} runs')
+    self.busy = self.rests_after
+    return 0.001
+
+  def cpu_seconds(self):
+    self.events.append(f'{self.name} rests' if not self.busy else f'{self.name} spins')
+    if self.busy:
+      self.busy -= 1
+      self.seconds += 0.02
+    return self.seconds
+
+  def forget(self, key):
+    del key
+
+
+def test_a_turn_begins_when_the_one_before_rests():
+  events = []
+  entries = [
+    race.Entry(name, Spinning(name, events, spins), sleep_work(1))
+    for name, spins in (('a', 3), ('b', 0))
+  ]
+  race.run(entries, repetitions=2)
+  for position in [i for i, event in enumerate(events) if event == 'b runs']:
+    before = events[:position]
+    own = [event for event in before if event.startswith('a')]
+    assert own[-1] == 'a rests'
+
+
+def test_a_contender_that_never_rests_is_waited_for_no_longer_than_a_second():
+  restless = Spinning('a', [], 10**9)
+  restless.run('a')
+  start = time.monotonic()
+  race._let_rest(restless)
+  assert 0.9 < time.monotonic() - start < 20
+
+
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_memory_of_the_first_call_counts_its_peak_and_not_what_was_held(process):
   entry = race.Entry('a', process, sleep_work(1, num_batches=200, batch_size=64))

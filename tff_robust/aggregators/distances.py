@@ -11,6 +11,8 @@ A float32 Gram matrix of raw vectors is not an option: with updates of norm 50 t
 differ by 0.01 it is wrong in the first digit.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tff_robust import checks, signatures
@@ -284,16 +286,16 @@ def from_rows(updates: signatures.Updates, rows: tf.Tensor) -> tuple[tf.Tensor, 
   def block_products(block: tf.Tensor) -> tf.Tensor:
     wide = tf.cast(block, tf.float64)
 
-    def one_by_one() -> tf.Tensor:
-      # Mostly two rows compete. A product with one needs no second copy of all.
-      products = [tf.linalg.matvec(wide, wide[row]) for row in (rows[0], rows[-1])]
-      return tf.stack(products)[:num_chosen]
+    def one_by_one(count: int) -> tf.Tensor:
+      chosen = [rows[tf.minimum(position, num_chosen - 1)] for position in range(count)]
+      return tf.stack([tf.linalg.matvec(wide, wide[row]) for row in chosen])[:num_chosen]
 
-    across = tf.cond(
-      num_chosen <= 2,
-      one_by_one,
-      lambda: tf.matmul(tf.gather(wide, rows), wide, transpose_b=True),
-    )
+    def together() -> tf.Tensor:
+      return tf.transpose(tf.matmul(wide, tf.gather(wide, rows), transpose_b=True))
+
+    # Mostly two or three rows compete. A product with one needs no second copy of all.
+    few = [functools.partial(one_by_one, count) for count in (2, 3, 4)]
+    across = tf.switch_case(tf.clip_by_value(num_chosen, 2, 5) - 2, [*few, together])
     # Not by a norm: its root is not exact where sums are, and ties would not be ties.
     squared_norms = tf.reduce_sum(tf.square(wide), axis=1)
     return tf.concat([across, squared_norms[tf.newaxis]], axis=0)
