@@ -328,7 +328,7 @@ def test_a_delta_below_what_distributions_can_tell_has_the_renyi_figure():
   assert found <= accounting.dp_sgd_epsilon(**values, accountant='rdp') < math.inf
 
 
-@pytest.mark.parametrize('target', [25.0, 28.0, 29.5, 31.0])
+@pytest.mark.parametrize('target', [28.0, 31.0])
 def test_calibrated_noise_meets_its_target_where_the_grid_changes(target):
   values = {'sampling_probability': 0.02, 'num_steps': 2500, 'delta': 1e-5}
   noise = accounting.dp_sgd_noise_multiplier(target_epsilon=target, **values)
