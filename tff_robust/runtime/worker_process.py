@@ -27,8 +27,8 @@ _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
 _LOG_TAIL_BYTES = 2000
 # What the worker's environment holds unless the user sets it. By default, C's allocator keeps up
-# to eight heaps a core, and the worker's threads come and go among them: its memory grew by 6 MB
-# in 1,000 small rounds.
+# to eight heaps a core, and the worker's threads come and go among them: its memory grew for
+# thousands of rounds (docs/benchmarks.md).
 _WORKER_DEFAULTS = {
   'TF_CPP_MIN_LOG_LEVEL': '1',
   'MALLOC_ARENA_MAX': str(max(1, (os.cpu_count() or 1) // 2)),
