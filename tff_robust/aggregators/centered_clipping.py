@@ -23,7 +23,7 @@ def _centered_clipping(
     num_rows = tf.cast(tf.shape(kept)[0], tf.float64)
 
     def step(index: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-      lengths = row_norms.norms(kept, centre=centre)
+      lengths = row_norms.close_norms(kept, centre=centre)
       factors = tf.math.divide_no_nan(tf.minimum(lengths, clip_radius), lengths)
       # centre + mean of factor * (row - centre), as one average of rows and centre.
       stay = num_rows - tf.reduce_sum(factors)
@@ -43,8 +43,8 @@ def centered_clipping(
 ) -> signatures.Aggregate:
   """The centre plus the mean of the updates' differences from it, each clipped.
 
-  Repeats v <- v + (1/n) sum_i (x_i - v) min(1, clip_radius / |x_i - v|). Entries below 2**-126
-  may count as zero.
+  Repeats v <- v + (1/n) sum_i (x_i - v) min(1, clip_radius / |x_i - v|). Lengths are right to
+  2**-18; entries below 2**-126 may count as zero.
 
   Args:
     updates: float32 [n, d].

@@ -5,6 +5,10 @@ import tensorflow as tf
 from tff_robust import signatures
 from tff_robust.aggregators import column_blocks
 
+# Squares of entries below 2**-63 may be flushed to zero. Where the root of the mean square is above
+# this figure, they are less than 2**-20 of it.
+_SMALLEST_FAST = 2.0**-53
+
 
 def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf.Tensor:
   """Returns float64 [n]: the norm of each row, or its distance from `centre`, float [d].
@@ -22,3 +26,36 @@ def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf
 
   initial = tf.zeros(tf.shape(updates)[:1], tf.float64)
   return tf.sqrt(column_blocks.total(block_sums, updates, initial=initial, beside=beside))
+
+
+def close_norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf.Tensor:
+  """Returns float64 [n]: as `norms`, within 2**-18 of each, several times faster.
+
+  Squares are added up in float32, on a processor over 1,024 columns and then in pairs of sums:
+  64 additions of 16 numbers at once and a few more, by which a norm is wrong by 2**-18 at most
+  and mostly by 2**-23. Norms whose squares float32 does not hold are taken in float64. For what
+  does not jump where two norms are nearly alike.
+  """
+
+  def in_float32(rows: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.raw_ops.EuclideanNorm(input=rows, axis=[1]), tf.float64)
+
+  if centre is None:
+    lengths = in_float32(updates)
+  else:
+    squares = column_blocks.total(
+      lambda block, values: tf.square(in_float32(block - values)),
+      updates,
+      initial=tf.zeros(tf.shape(updates)[:1], tf.float64),
+      beside=tf.cast(centre, tf.float32),
+    )
+    lengths = tf.sqrt(squares)
+  width = tf.cast(tf.shape(updates)[1], tf.float64)
+  certain = tf.math.is_finite(lengths) & (lengths >= _SMALLEST_FAST * tf.sqrt(width))
+  rows = tf.where(~certain)
+
+  def settled() -> tf.Tensor:
+    measured = norms(tf.gather(updates, rows[:, 0]), centre=centre)
+    return tf.tensor_scatter_nd_update(lengths, rows, measured)
+
+  return tf.cond(tf.reduce_all(certain), lambda: lengths, settled)

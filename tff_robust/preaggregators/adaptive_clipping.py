@@ -30,7 +30,7 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
 
   Returns:
-    float32 [n, d].
+    float32 [n, d], in which norms are right to 2**-18.
 
   Guarantees:
     Keeps the robustness coefficient of the rule that follows, up to a constant, and the
@@ -47,7 +47,7 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     required=required_clients,
     kind='pre-aggregator',
   )
-  lengths = row_norms.norms(updates)
+  lengths = row_norms.close_norms(updates)
   finite = tf.math.is_finite(lengths)
   num_finite = tf.math.count_nonzero(finite, dtype=tf.int32)
   remaining = tf.maximum(max_byzantine - (tf.shape(lengths)[0] - num_finite), 0)

@@ -32,7 +32,8 @@ def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tenso
     max_norm: The largest Euclidean norm that is left alone.
 
   Returns:
-    float32 [n, d]. Rows with a NaN or an infinity are left as they are, for the rule.
+    float32 [n, d], none longer than max_norm by more than 2**-18 of it. Rows with a NaN or an
+    infinity are left as they are, for the rule.
 
   Guarantees:
     With the mean, Byzantine rows move the aggregate by at most max_norm times their share of
@@ -43,7 +44,7 @@ def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tenso
   """
   checks.positive('max_norm', max_norm)
   updates = demands.as_updates(updates)
-  return clip_to(updates, row_norms.norms(updates), tf.constant(max_norm, tf.float64))
+  return clip_to(updates, row_norms.close_norms(updates), tf.constant(max_norm, tf.float64))
 
 
 def build_static_clipping(*, max_norm: float) -> preaggregator.PreAggregator:
