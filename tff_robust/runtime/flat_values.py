@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_robust.runtime import row_places
+
 
 def elements(struct_type: tff.StructType) -> list[tuple[str | None, tff.Type]]:
   """Returns names and types of the elements of a struct type."""
@@ -70,7 +72,7 @@ def flatten(value: Any, tensors: list[Any]) -> list[Any]:
     for element in value:
       flatten(element, tensors)
   else:
-    tensors.append(value)
+    tensors.append(row_places.read(value))
   return tensors
 
 

@@ -9,13 +9,16 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.runtime import (
   errors,
+  gathered_rows,
   invocation,
   local_function,
   marshalling,
+  row_places,
   tff_internals,
   whole_graph,
 )
@@ -40,6 +43,7 @@ class Program:
     self._functions: dict[int, local_function.LocalFunction | None] = {}
     self._last_uses: dict[int, Mapping[int, list[str]]] = {}
     self._graphs = whole_graph.WholeGraphs(comp.type_signature, self._block)
+    self._row_results = gathered_rows.find(self._block)
 
   def bind(self, call: invocation.Invocation) -> Callable[[Any], Any]:
     """Returns the computation as a callable of its argument, for one invocation."""
@@ -62,6 +66,10 @@ class Program:
       function = local_function.LocalFunction(block) if computes else None
       self._functions.setdefault(id(block), function)
     return self._functions[id(block)]
+
+  def row_result(self, block: Any) -> row_places.RowResult | None:
+    """Returns where in the result of a client's function a row to be gathered is, if one is."""
+    return self._row_results.get(id(block))
 
   def last_uses(self, block: tff.framework.Block) -> Mapping[int, list[str]]:
     """Returns which names each local of a block is the last to use, by its position."""
@@ -92,11 +100,16 @@ class Function:
     call: Takes the argument (None where there is none) and returns the result.
     accumulate: Takes what has been accumulated and a list of members, the next one last;
       accumulates as many as it likes, takes them out and returns what has been accumulated.
+    row_result: The row in a client's result that is gathered, see `gathered_rows`.
+    place_row: Takes the argument, the matrix of all such rows and which of them is the client's;
+      writes it and returns the result with a `RowPlace` instead.
   """
 
   block: Any
   call: Callable[[Any], Any]
   accumulate: Callable[[Any, list[Any]], Any]
+  row_result: row_places.RowResult | None = None
+  place_row: Callable[[Any, tf.Tensor, int], Any] | None = None
 
   def __call__(self, argument: Any) -> Any:
     """Returns the result for an argument."""
@@ -163,10 +176,17 @@ class _Interpreter:
     local = self._program.local_function(block)
     if local is not None:
       cancellation = self._call.cancellation
+      row = self._program.row_result(block)
       return Function(
         block,
         lambda argument: local(argument, cancellation),
         lambda so_far, pending: local.accumulate(so_far, pending, cancellation),
+        row,
+        None
+        if row is None
+        else lambda argument, matrix, index: local.place_row(
+          argument, row, matrix, index, cancellation
+        ),
       )
     if isinstance(block, tff.framework.Lambda):
       name, result, captured = block.parameter_name, block.result, dict(scope)

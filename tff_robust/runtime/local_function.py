@@ -14,11 +14,13 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_robust.aggregators import column_blocks
 from tff_robust.runtime import (
   errors,
   flat_values,
   marshalling,
   row_accumulation,
+  row_places,
   sequences,
   tensorflow_function,
   tensorflow_internals,
@@ -102,6 +104,7 @@ class LocalFunction:
     self._lock = threading.Lock()
     self._traced: tensorflow_internals.FlatFunction | None = None
     self._traced_several: dict[int, tensorflow_internals.FlatFunction] = {}
+    self._placing: dict[int, tensorflow_internals.FlatFunction] = {}
     self._appends = row_accumulation.appends(block)
     self._unflatten_result = flat_values.unflattener(block.type_signature.result)
 
@@ -120,6 +123,39 @@ class LocalFunction:
     with self._explained(cancellation):
       traced = self._traced or self._trace()
       return self._unflatten_result(traced(tensors, cancellation))
+
+  def place_row(
+    self,
+    argument: Any,
+    row: row_places.RowResult,
+    matrix: tf.Tensor,
+    index: int,
+    cancellation: tensorflow_internals.Cancellation,
+  ) -> Any:
+    """Calls the function, and writes a row of its result into a matrix, in one call.
+
+    Args:
+      argument: As for a call.
+      row: Which tensor of the result is the row.
+      matrix: float32 [n, d], changed in place.
+      index: Which row of the matrix is this call's.
+      cancellation: Ends the call.
+
+    Returns:
+      The result, with a `RowPlace` instead of the row.
+
+    Raises:
+      ComputationError: As for a call.
+      CallInterruptedError: As for a call.
+    """
+    tensors = [matrix, tf.constant(index)]
+    if self.type_signature.parameter is not None:
+      flat_values.flatten(argument, tensors)
+    with self._explained(cancellation):
+      placing = self._placing.get(row.position) or self._trace_placing(row.position)
+      results = list(placing(tensors, cancellation))
+    results[row.position] = row_places.RowPlace(matrix, index)
+    return self._unflatten_result(results)
 
   def accumulate(
     self, so_far: Any, pending: list[Any], cancellation: tensorflow_internals.Cancellation
@@ -193,6 +229,33 @@ class LocalFunction:
       self._traced = tensorflow_internals.FlatFunction(concrete)
       self._block = None
       return self._traced
+
+  def _trace_placing(self, position: int) -> tensorflow_internals.FlatFunction:
+    """Returns the function of (matrix, index, argument) that writes one of its results."""
+    one = self._traced or self._trace()
+    with self._lock:
+      if position in self._placing:
+        return self._placing[position]
+      parameter_type = self.type_signature.parameter
+      specs = [] if parameter_type is None else flat_values.flat_specs(parameter_type)
+      width = flat_values.flat_specs(self.type_signature.result)[position].shape[0]
+      idle = tensorflow_internals.Cancellation()
+
+      def call(matrix: tf.Tensor, index: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        results = list(one(tensors, idle))
+        written = column_blocks.write_row(matrix, results[position], index)
+        with tf.control_dependencies([written]):
+          results[position] = tf.identity(index)
+        return results
+
+      function = tf.function(
+        call,
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, width]), tf.TensorSpec([], tf.int32), *specs],
+      )
+      placing = tensorflow_internals.FlatFunction(function.get_concrete_function())
+      self._placing[position] = placing
+      return placing
 
   def _trace_several(self, count: int) -> tensorflow_internals.FlatFunction:
     """Returns the accumulation of `count` members."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import flat_values, sequences
+from tff_robust.runtime import flat_values, row_places, sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def export(value: Any, value_type: tff.Type) -> Any:
     return [export(member, value_type.member) for member in value.values]
   if isinstance(value_type, tff.FunctionType):
     raise TypeError(f'A computation cannot return a function ({value_type}) to Python.')
-  return value
+  return row_places.read(value)
 
 
 def _embed_tensor(value: Any, tensor_type: tff.TensorType) -> tf.Tensor:

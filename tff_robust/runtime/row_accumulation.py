@@ -16,6 +16,10 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_robust.runtime import row_places
+
+# Where a row is in what arrives.
+ROW_INDEX = 0
 _MARK = 'tff_robust_appends_one_row'
 
 
@@ -40,14 +44,15 @@ def append_all(so_far: Any, members: list[Any]) -> Any:
 
   Args:
     so_far: The accumulator, in the executor's form.
-    members: What arrives, in the executor's form; at least one.
+    members: What arrives, in the executor's form; at least one. Rows may be `RowPlace`s.
   """
   stacks, tags = so_far
   arrived = [row for row, _ in members]
   if all(stack.shape[0] == 0 for stack in stacks):
-    rows = tf.stack(arrived)
+    rows = row_places.stack(arrived)
   else:
-    rows = tf.concat([*stacks[::-1], *[row[tf.newaxis] for row in arrived]], axis=0)
+    appended = [row_places.read(row)[tf.newaxis] for row in arrived]
+    rows = tf.concat([*stacks[::-1], *appended], axis=0)
   columns = [
     tf.concat([tag, tf.stack([own[position] for _, own in members])], axis=0)
     for position, tag in enumerate(tags)

@@ -1,0 +1,186 @@
+"""Rows that clients compute are written into one matrix, and nothing else changes."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from computations import learning_process
+from tff_robust import config
+from tff_robust.factories import gather
+from tff_robust.runtime import accelerated, errors, gathered_rows, row_places
+from tff_robust.testing import toy_problems
+
+_WIDTH = 5
+_ROW = tff.TensorType(np.float32, [_WIDTH])
+
+
+@pytest.fixture(autouse=True)
+def _small_rows(monkeypatch):
+  monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', _WIDTH)
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+  """Grows by (rows, whether they were put together without a copy)."""
+  seen = []
+  original = row_places.stack
+
+  def stack(rows):
+    matrix = original(rows)
+    are_places = all(isinstance(row, row_places.RowPlace) for row in rows)
+    seen.append((len(rows), are_places and matrix is rows[0].matrix))
+    return matrix
+
+  monkeypatch.setattr(row_places, 'stack', stack)
+  return seen
+
+
+@tff.tensorflow.computation(np.float32)
+def _client(x):
+  row = tf.range(_WIDTH, dtype=tf.float32) * x
+  return collections.OrderedDict(loss=tf.square(x), update=row, name=tf.strings.as_string(x))
+
+
+def _gathering(gather_rows, *, also=None):
+  """Returns a computation that gathers the rows of clients; `also` is computed from them too."""
+
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+  def round_fn(numbers):
+    results = tff.federated_map(_client, numbers)
+    sent = tff.federated_zip(
+      collections.OrderedDict(
+        update=results.update, weight=tff.federated_value(np.float32(1), tff.CLIENTS)
+      )
+    )
+    gathered = gather_rows(sent)
+    return gathered if also is None else (gathered, also(results))
+
+  return round_fn
+
+
+@pytest.fixture(scope='module')
+def gather_rows():
+  return gather.build_anonymous_gather(_ROW)
+
+
+def _expected(numbers):
+  return np.arange(_WIDTH, dtype=np.float32) * np.float32(numbers)[:, np.newaxis]
+
+
+@pytest.mark.parametrize('num_clients', [1, 2, 7, 40])
+def test_the_rows_of_clients_are_the_matrix(gather_rows, stacks, num_clients):
+  numbers = [float(number) for number in np.random.default_rng(0).normal(size=num_clients)]
+  round_fn = _gathering(gather_rows)
+  with accelerated.accelerated_context():
+    for _ in range(2):  # Each call has a matrix of its own.
+      np.testing.assert_array_equal(round_fn(numbers)['updates'], _expected(numbers))
+  assert stacks == [(num_clients, True)] * 2
+
+
+def test_no_client_is_no_row(gather_rows):
+  with accelerated.accelerated_context():
+    assert np.shape(_gathering(gather_rows)([])['updates']) == (0, _WIDTH)
+
+
+def test_small_rows_are_put_together_at_the_end(gather_rows, stacks, monkeypatch):
+  monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', _WIDTH + 1)
+  with accelerated.accelerated_context():
+    found = _gathering(gather_rows)([2.0, 3.0])['updates']
+  np.testing.assert_array_equal(found, _expected([2, 3]))
+  assert stacks == [(2, False)]
+
+
+@tff.tensorflow.computation(_ROW)
+def _largest(row):
+  return tf.reduce_max(row)
+
+
+@pytest.mark.parametrize(
+  ('also', 'expected'),
+  [
+    # What a client's function returns beside the row.
+    (lambda results: tff.federated_mean(results.loss), 14 / 3),
+    # The row itself, by an aggregation of TFF, and by another function of clients.
+    (lambda results: tff.federated_sum(results.update), [0, 6, 12, 18, 24]),
+    (lambda results: tff.federated_max(tff.federated_map(_largest, results.update)), 12),
+  ],
+)
+def test_what_else_reads_clients_results(gather_rows, stacks, also, expected):
+  with accelerated.accelerated_context():
+    gathered, other = _gathering(gather_rows, also=also)([1.0, 3.0, 2.0])
+  np.testing.assert_array_equal(gathered['updates'], _expected([1, 3, 2]))
+  np.testing.assert_allclose(other, expected, rtol=1e-6)
+  assert stacks == [(3, True)]
+
+
+def test_rows_that_stay_at_clients(gather_rows):
+  with accelerated.accelerated_context():
+    gathered, rows = _gathering(gather_rows, also=lambda results: results.update)([1.0, 3.0])
+  np.testing.assert_array_equal(gathered['updates'], _expected([1, 3]))
+  np.testing.assert_array_equal(rows, _expected([1, 3]))
+
+
+def test_what_is_gathered_in_another_order_or_only_in_part_is_copied():
+  matrix = tf.reshape(tf.range(6, dtype=tf.float32), [3, 2])
+  places = [row_places.RowPlace(matrix, index) for index in range(3)]
+  assert row_places.stack(places) is matrix
+  for chosen in ([1, 0, 2], [0, 1], [0, 0, 0]):
+    found = row_places.stack([places[index] for index in chosen])
+    np.testing.assert_array_equal(found, matrix.numpy()[chosen])
+  mixed = row_places.stack([places[0], tf.constant([8.0, 9.0]), places[2]])
+  np.testing.assert_array_equal(mixed, [[0, 1], [8, 9], [4, 5]])
+
+
+def test_a_client_that_fails_is_named_and_the_next_call_is_right(gather_rows):
+  @tff.tensorflow.computation(np.float32)
+  def may_fail(x):
+    with tf.control_dependencies([tf.debugging.assert_positive(x, message='not positive')]):
+      return tf.fill([_WIDTH], x)
+
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+  def round_fn(numbers):
+    weights = tff.federated_value(np.float32(1), tff.CLIENTS)
+    rows = tff.federated_map(may_fail, numbers)
+    return gather_rows(tff.federated_zip(collections.OrderedDict(update=rows, weight=weights)))
+
+  with accelerated.accelerated_context():
+    with pytest.raises(errors.ComputationError, match=r'client 1 of 3: .*not positive'):
+      round_fn([1.0, -1.0, 2.0])
+    np.testing.assert_array_equal(round_fn([1.0, 4.0])['updates'], [[1] * 5, [4] * 5])
+
+
+@pytest.mark.parametrize('algorithm', ['fed_sgd', 'fed_avg'])
+@pytest.mark.parametrize('num_byzantine', [0, 1])
+def test_rounds_of_training_hold_no_second_copy(stacks, monkeypatch, algorithm, num_byzantine):
+  attack = config.AttackConfig()
+  if num_byzantine:
+    attack = config.AttackConfig(attack='sign_flip', num_byzantine=num_byzantine)
+  process = learning_process.build_learning_process(
+    config.ExperimentConfig(
+      seed=1,
+      data=config.DataConfig(num_clients=5),
+      training=config.TrainingConfig(
+        num_rounds=1, clients_per_round=5, batch_size=12, algorithm=algorithm
+      ),
+      aggregation=config.AggregationConfig(aggregator='krum', options={'max_byzantine': 1}),
+      attack=attack,
+    ),
+    model=toy_problems.softmax_regression(),
+  )
+  problem = toy_problems.blobs(num_clients=5, examples_per_client=12)
+  found = []
+  for smallest in (1, 1 << 40):
+    monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', smallest)
+    with accelerated.accelerated_context():
+      state = process.initialize()
+      for _ in range(2):
+        output = process.next(state, toy_problems.cohort(problem, num_byzantine=num_byzantine))
+        state = output.state
+      found.append([np.ravel(w) for w in process.get_model_weights(state).trainable])
+  np.testing.assert_array_equal(np.concatenate(found[0]), np.concatenate(found[1]))
+  # An adversary has the honest messages gathered for it first.
+  gathers = 2 * (1 + num_byzantine)
+  assert stacks == [(5, True)] * gathers + [(5, False)] * gathers
