@@ -1,8 +1,8 @@
 """What a client brings to a round: its examples and who it is.
 
-A client's value is `<examples=D*, identity=I*>`: a sequence of single examples (or of the
-indices of examples that already are where the computation runs) and a sequence of exactly
-one identity `<client_id=int64, is_byzantine=bool>`. The role is a
+A client's value is `<examples=D*, identity=I*>`: a sequence of single examples (or of one
+vector, the indices of examples that already are where the computation runs) and a sequence of
+exactly one identity `<client_id=int64, is_byzantine=bool>`. The role is a
 fact of the simulation; only the attack wrapper and the observer read it.
 """
 
@@ -69,9 +69,13 @@ class Gatherable(Protocol):
 
 
 class IndexSource:
-  """All examples are in one place; every client brings the indices (int64) of its own."""
+  """All examples are in one place; every client brings the indices of its own.
 
-  element_type = tff.TensorType(np.int64)
+  They come as one int64 vector, of which a client's sequence is made: elements one by one would
+  have to be put together again.
+  """
+
+  element_type = tff.TensorType(np.int64, [None])
 
   def __init__(self, x: Gatherable, y: Gatherable) -> None:
     """Gathers features from `x` and labels from `y`."""
@@ -79,8 +83,11 @@ class IndexSource:
     self._y = y
 
   def collect(self, examples: tf.data.Dataset) -> Examples:
-    """Returns every example of a client at once; n_k is 0 for an empty sequence."""
-    indices = _collect(examples)
+    """Returns every example of a client at once; n_k is 0 for an empty vector.
+
+    Running it fails if the sequence does not hold exactly one vector.
+    """
+    indices = examples.get_single_element()
     return Examples(self._x.gather(indices), tf.cast(self._y.gather(indices), tf.int32))
 
 

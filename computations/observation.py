@@ -155,7 +155,9 @@ def _sums(
   rows = tf.cond(all_kept, lambda: block, lambda: tf.gather(block, kept))
   rows = tf.cast(rows, tf.float64)
   released = tf.cast(released, tf.float64)
-  mean = tf.reduce_sum(rows, axis=0) / tf.maximum(count, 1.0)
+  # A product with ones takes less time than a sum over rows.
+  sums = tf.matmul(tf.ones_like(rows[:, :1]), rows, transpose_a=True)[0]
+  mean = sums / tf.maximum(count, 1.0)
   mean_square, released_square, error = [
     2.0 * tf.nn.l2_loss(values) for values in (mean, released, released - mean)
   ]

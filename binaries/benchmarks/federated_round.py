@@ -128,7 +128,7 @@ def _resident(
   indices = np.arange(y.size, dtype=np.int64).reshape(y.shape)
   values = [
     collections.OrderedDict(
-      examples=tf.data.Dataset.from_tensor_slices(own), identity=clients.identity(client, False)
+      examples=tf.data.Dataset.from_tensors(own), identity=clients.identity(client, False)
     )
     for client, own in enumerate(indices)
   ]

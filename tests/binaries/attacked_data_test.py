@@ -34,7 +34,8 @@ def test_labels_are_flipped_for_compromised_clients_while_the_attack_is_on(by_in
     value = value_of(*asked)
     if not by_index:
       return labels(value)
-    return holders.honest.all_arrays[1][list(value['examples'].as_numpy_iterator())].tolist()
+    indices = value['examples'].get_single_element()
+    return holders.honest.all_arrays[1][indices].tolist()
 
   liar = int(sampler.byzantine_clients()[0])
   honest = next(client for client in range(5) if client not in sampler.byzantine_clients())

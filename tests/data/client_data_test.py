@@ -104,11 +104,11 @@ def test_refuses_rows_without_labels_and_unknown_clients(dataset):
 def test_indices_lead_to_the_same_examples(dataset):
   x, y = dataset.all_arrays
   for client_id in range(3):
-    indices = np.array(list(dataset.client_indices(client_id).as_numpy_iterator()), np.int64)
+    indices = dataset.client_indices(client_id).get_single_element()
     own_x, own_y = dataset.client_arrays(client_id)
     np.testing.assert_array_equal(x[indices], own_x)
     np.testing.assert_array_equal(y[indices], own_y)
   value = dataset.client_indices_value(2, True)
   assert list(value) == ['examples', 'identity']
-  assert value['examples'].element_spec == tf.TensorSpec([], tf.int64)
+  assert value['examples'].element_spec == tf.TensorSpec([len(PARTITION[2])], tf.int64)
   assert value['identity'] is dataset.identity(2, True)

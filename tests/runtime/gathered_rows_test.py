@@ -10,7 +10,7 @@ import tensorflow_federated as tff
 from computations import learning_process
 from tff_robust import config
 from tff_robust.factories import gather
-from tff_robust.runtime import accelerated, errors, gathered_rows, row_places
+from tff_robust.runtime import accelerated, errors, gathered_rows, row_places, whole_graph
 from tff_robust.testing import toy_problems
 
 _WIDTH = 5
@@ -172,11 +172,14 @@ def test_rounds_of_training_hold_no_second_copy(stacks, monkeypatch, algorithm, 
   )
   problem = toy_problems.blobs(num_clients=5, examples_per_client=12)
   found = []
+  # Two rounds interpreted, and two that are one graph.
+  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
   for smallest in (1, 1 << 40):
     monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', smallest)
     with accelerated.accelerated_context():
       state = process.initialize()
-      for _ in range(2):
+      for _ in range(4):
         output = process.next(state, toy_problems.cohort(problem, num_byzantine=num_byzantine))
         state = output.state
       found.append([np.ravel(w) for w in process.get_model_weights(state).trainable])

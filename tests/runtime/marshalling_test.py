@@ -1,6 +1,8 @@
 """Python values go in and come out unchanged, or are refused."""
 
 import collections
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -125,3 +127,22 @@ def test_tensor_is_taken_as_it_is():
 def test_functions_do_not_leave():
   with pytest.raises(TypeError, match='cannot return a function'):
     marshalling.export(lambda x: x, tff.FunctionType(np.int32, np.int32))
+
+
+def test_a_dataset_is_taken_in_once_for_each_type_and_not_kept():
+  dataset = tf.data.Dataset.from_tensor_slices(([1, 2], [3, 4]))
+  unnamed = tff.SequenceType((np.int32, np.int32))
+  named = tff.SequenceType([('b', np.int32), ('a', np.int32)])
+  first = marshalling.embed(dataset, unnamed)
+  assert marshalling.embed(dataset, unnamed) is first
+  for _ in range(2):
+    found = marshalling.export(marshalling.embed(dataset, named), named)
+    assert [(int(x['b']), int(x['a'])) for x in found] == [(1, 3), (2, 4)]
+    found = marshalling.export(marshalling.embed(dataset, unnamed), unnamed)
+    assert [(int(b), int(a)) for b, a in found] == [(1, 3), (2, 4)]
+  with pytest.raises(TypeError, match='is not a sequence of'):
+    marshalling.embed(dataset, tff.SequenceType((np.int64, np.int32)))
+  gone = weakref.ref(dataset)
+  del dataset
+  gc.collect()
+  assert gone() is None

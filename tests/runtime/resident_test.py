@@ -56,7 +56,7 @@ def test_training_on_indices_equals_training_on_sequences():
   sequences = toy_problems.cohort(problem, num_byzantine=2)
   indices = [
     {
-      'examples': tf.data.Dataset.from_tensor_slices(np.arange(9, dtype=np.int64) + 9 * client),
+      'examples': tf.data.Dataset.from_tensors(np.arange(9, dtype=np.int64) + 9 * client),
       'identity': value['identity'],
     }
     for client, value in enumerate(sequences)

@@ -94,10 +94,10 @@ class FederatedDataset:
     return self._examples[client_id]
 
   def client_indices(self, client_id: int) -> tf.data.Dataset:
-    """Returns where one client's examples are in `all_arrays`, unbatched int64, cached."""
+    """Returns where one client's examples are in `all_arrays`: one element, int64 [m], cached."""
     if client_id not in self._indices:
       indices = self._partition[self._checked(client_id)]
-      self._indices[client_id] = tf.data.Dataset.from_tensor_slices(indices)
+      self._indices[client_id] = tf.data.Dataset.from_tensors(indices)
     return self._indices[client_id]
 
   def identity(self, client_id: int, is_byzantine: bool) -> tf.data.Dataset:

@@ -15,10 +15,14 @@ import tensorflow_federated as tff
 
 from tff_robust.runtime import row_places
 
+# What is found out about a type is asked for in every call.
+_once_a_type = functools.lru_cache(maxsize=4096)
 
-def elements(struct_type: tff.StructType) -> list[tuple[str | None, tff.Type]]:
+
+@_once_a_type
+def elements(struct_type: tff.StructType) -> tuple[tuple[str | None, tff.Type], ...]:
   """Returns names and types of the elements of a struct type."""
-  return list(tff.structure.iter_elements(struct_type))
+  return tuple(tff.structure.iter_elements(struct_type))
 
 
 def struct_values(value: Any, struct_type: tff.StructType) -> list[Any]:
@@ -50,20 +54,21 @@ def has_tensors_only(value_type: tff.Type | None) -> bool:
   )
 
 
-@functools.cache
+@_once_a_type
 def tensor_spec(tensor_type: tff.TensorType) -> tf.TensorSpec:
   """Returns shape and dtype of a TFF tensor type for TensorFlow."""
   is_string = tensor_type.dtype.type is np.str_
   return tf.TensorSpec(tensor_type.shape, tf.string if is_string else tensor_type.dtype.type)
 
 
-def flat_specs(value_type: tff.Type) -> list[tf.TensorSpec]:
+@_once_a_type
+def flat_specs(value_type: tff.Type) -> tuple[tf.TensorSpec, ...]:
   """Returns the tensors behind a value without placement, depth first."""
   if isinstance(value_type, tff.StructType):
-    return [spec for _, t in elements(value_type) for spec in flat_specs(t)]
+    return tuple([spec for _, t in elements(value_type) for spec in flat_specs(t)])
   if isinstance(value_type, tff.SequenceType):
-    return [tf.TensorSpec([], tf.variant)]
-  return [tensor_spec(value_type)]
+    return (tf.TensorSpec([], tf.variant),)
+  return (tensor_spec(value_type),)
 
 
 def flatten(value: Any, tensors: list[Any]) -> list[Any]:
@@ -76,6 +81,7 @@ def flatten(value: Any, tensors: list[Any]) -> list[Any]:
   return tensors
 
 
+@_once_a_type
 def unflattener(value_type: tff.Type) -> Callable[[Sequence[Any]], Any]:
   """Returns the inverse of `flatten` for values of one type."""
   if not isinstance(value_type, tff.StructType):

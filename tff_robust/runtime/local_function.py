@@ -209,7 +209,7 @@ class LocalFunction:
       if self._traced is not None:
         return self._traced
       parameter_type = self.type_signature.parameter
-      specs = [] if parameter_type is None else flat_values.flat_specs(parameter_type)
+      specs = () if parameter_type is None else flat_values.flat_specs(parameter_type)
       unflatten = None if parameter_type is None else flat_values.unflattener(parameter_type)
 
       def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -237,7 +237,7 @@ class LocalFunction:
       if position in self._placing:
         return self._placing[position]
       parameter_type = self.type_signature.parameter
-      specs = [] if parameter_type is None else flat_values.flat_specs(parameter_type)
+      specs = () if parameter_type is None else flat_values.flat_specs(parameter_type)
       width = flat_values.flat_specs(self.type_signature.result)[position].shape[0]
       idle = tensorflow_internals.Cancellation()
 

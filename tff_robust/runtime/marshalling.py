@@ -5,6 +5,7 @@ a `Federated`, and a function is a Python callable of one value.
 """
 
 import dataclasses
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,13 +140,25 @@ def _to_array(value: Any, tensor_type: tff.TensorType) -> Any:
   return converted
 
 
+# Datasets that were taken in, as sequences of a type: clients bring the same ones every round.
+_sequences: weakref.WeakKeyDictionary[tf.data.Dataset, tuple[tff.Type, tf.Tensor]] = (
+  weakref.WeakKeyDictionary()
+)
+
+
 def _embed_sequence(value: Any, element_type: tff.Type) -> tf.Tensor:
   if isinstance(value, tf.data.Dataset):
+    known_type, sequence = _sequences.get(value, (None, None))
+    if known_type is element_type:
+      return sequence
     if not sequences.spec_fits(value.element_spec, element_type):
       raise TypeError(
         f'A dataset with elements {value.element_spec} is not a sequence of {element_type}.'
       )
-    return sequences.from_dataset(value, element_type)
+    sequence = sequences.from_dataset(value, element_type)
+    if tf.executing_eagerly():
+      _sequences[value] = element_type, sequence
+    return sequence
   if not isinstance(value, list | tuple):
     raise TypeError(
       f'A sequence of {element_type} is a tf.data.Dataset or a list, not {type(value).__name__}.'

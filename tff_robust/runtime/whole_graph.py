@@ -160,7 +160,7 @@ class WholeGraphs:
       argument = None if parameter is None else _unflatten(tensors, parameter, num_clients)
       return _flatten(interpret(tracing)(argument), self._type.result, num_clients)
 
-    specs = [] if parameter is None else _specs(parameter, num_clients)
+    specs = () if parameter is None else _specs(parameter, num_clients)
     try:
       # A `tf.function` would make the clients wait for each other: it keeps all calls of functions
       # that have a state in order. Those of clients touch nothing in common.
@@ -201,14 +201,14 @@ def _num_members(value_type: tff.FederatedType, num_clients: int) -> int:
   return 1 if value_type.all_equal or value_type.placement is tff.SERVER else num_clients
 
 
-def _specs(value_type: tff.Type, num_clients: int) -> list[tf.TensorSpec]:
+def _specs(value_type: tff.Type, num_clients: int) -> tuple[tf.TensorSpec, ...]:
   if isinstance(value_type, tff.FederatedType):
     return flat_values.flat_specs(value_type.member) * _num_members(value_type, num_clients)
   if isinstance(value_type, tff.StructType):
     parts = [
       _specs(element_type, num_clients) for _, element_type in flat_values.elements(value_type)
     ]
-    return [spec for part in parts for spec in part]
+    return tuple([spec for part in parts for spec in part])
   return flat_values.flat_specs(value_type)
 
 
