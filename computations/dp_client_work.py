@@ -57,7 +57,7 @@ def build_dp_client_work(
 
   Returns:
     A process with state `<seed=int64[2],round=int64>@SERVER` whose `next` takes the state,
-    the model weights and `<examples=D*,identity=I*>` at clients. Its result holds
+    the model weights and, at clients, what the source takes. Its result holds
     `<message=float32[d],client_id=int64,is_byzantine=bool>` and the weight n_k; its
     measurements are the sums `<loss_sum,num_examples>` over honest clients.
   """
@@ -65,7 +65,6 @@ def build_dp_client_work(
   client_update = local_training.build_client_update(model, training, mechanism)
   weights_type = weights_lib.weights_type(model)
   source = source or client_values.SequenceSource(model)
-  value_type = client_values.client_value_type(source)
   state_type = tff.StructWithPythonType(
     [('seed', tff.TensorType(np.int64, [2])), ('round', np.int64)], collections.OrderedDict
   )
@@ -76,32 +75,31 @@ def build_dp_client_work(
       seed=tf.constant(seeds.tensor_seed(seed)), round=tf.constant(0, tf.int64)
     )
 
-  @tff.tensorflow.computation(state_type, weights_type, value_type)
+  @tff.tensorflow.computation(state_type, weights_type, source.value_type)
   @tf.function(autograph=False)
   def work(state: Any, weights: Any, value: Any) -> Any:
-    examples = source.collect(value['examples'])
-    identity = client_values.read_identity(value['identity'])
+    client = source.read(value)
 
     def client_seed(purpose: seeds.Purpose) -> tf.Tensor:
-      return seeds.fold(state['seed'], purpose, state['round'], identity['client_id'])
+      return seeds.fold(state['seed'], purpose, state['round'], client.client_id)
 
     noise_seed = client_seed(seeds.Purpose.DP_NOISE)
     if noise_source == 'entropy':
       noise_seed = tf.raw_ops.NonDeterministicInts(shape=[2], dtype=tf.int64)
     result = client_update(
       list(weights.trainable),
-      examples.x,
-      examples.y,
+      client.x,
+      client.y,
       client_seed(seeds.Purpose.BATCHES),
       noise_seed,
     )
     sent = collections.OrderedDict(
       message=result.message,
-      client_id=identity['client_id'],
-      is_byzantine=identity['is_byzantine'],
+      client_id=client.client_id,
+      is_byzantine=client.is_byzantine,
     )
-    num_examples = tf.cast(tf.shape(examples.x)[0], tf.float32)
-    honest = tf.logical_not(identity['is_byzantine'])
+    num_examples = tf.cast(tf.shape(client.x)[0], tf.float32)
+    honest = tf.logical_not(client.is_byzantine)
     measured = collections.OrderedDict(
       loss_sum=tf.where(honest, result.loss_sum, 0.0),
       num_examples=tf.where(honest, result.num_used, 0.0),
@@ -119,7 +117,7 @@ def build_dp_client_work(
   @tff.federated_computation(
     tff.FederatedType(state_type, tff.SERVER),
     tff.FederatedType(weights_type, tff.CLIENTS),
-    tff.FederatedType(value_type, tff.CLIENTS),
+    tff.FederatedType(source.value_type, tff.CLIENTS),
   )
   def next_fn(state: Any, weights: Any, values: Any) -> Any:
     result, measured = tff.federated_map(work, (tff.federated_broadcast(state), weights, values))

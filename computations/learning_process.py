@@ -54,7 +54,7 @@ def build_learning_process(
       pre-aggregators that hold messages against the DP noise that they bear.
 
   Returns:
-    A process whose `next` takes its state and, at clients,
+    A process whose `next` takes its state and, at clients, what the source takes: by default
     `<examples=<x,y>*,identity=<client_id=int64,is_byzantine=bool>*>`. Its metrics hold
     `client_work` (`loss_sum` and `num_examples` over honest clients) and `aggregator`
     (`rule` and `observer`, see `computations.aggregation`; the observer measures the inner

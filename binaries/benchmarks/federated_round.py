@@ -125,11 +125,5 @@ def _resident(
   source = client_values.IndexSource(
     resident.ResidentArray(x.reshape(-1, *x.shape[2:])), resident.ResidentArray(y.ravel())
   )
-  indices = np.arange(y.size, dtype=np.int64).reshape(y.shape)
-  values = [
-    collections.OrderedDict(
-      examples=tf.data.Dataset.from_tensors(own), identity=clients.identity(client, False)
-    )
-    for client, own in enumerate(indices)
-  ]
+  values = [clients.client_indices_value(client, False) for client in range(clients.num_clients)]
   return _our_process(work, model, source), values

@@ -34,7 +34,7 @@ def test_labels_are_flipped_for_compromised_clients_while_the_attack_is_on(by_in
     value = value_of(*asked)
     if not by_index:
       return labels(value)
-    indices = value['examples'].get_single_element()
+    indices = value.get_single_element()['indices']
     return holders.honest.all_arrays[1][indices].tolist()
 
   liar = int(sampler.byzantine_clients()[0])

@@ -104,11 +104,14 @@ def test_refuses_rows_without_labels_and_unknown_clients(dataset):
 def test_indices_lead_to_the_same_examples(dataset):
   x, y = dataset.all_arrays
   for client_id in range(3):
-    indices = dataset.client_indices(client_id).get_single_element()
+    indices = dataset.client_indices_value(client_id, False).get_single_element()['indices']
     own_x, own_y = dataset.client_arrays(client_id)
     np.testing.assert_array_equal(x[indices], own_x)
     np.testing.assert_array_equal(y[indices], own_y)
   value = dataset.client_indices_value(2, True)
-  assert list(value) == ['examples', 'identity']
-  assert value['examples'].element_spec == tf.TensorSpec([len(PARTITION[2])], tf.int64)
-  assert value['identity'] is dataset.identity(2, True)
+  assert dataset.client_indices_value(2, True) is value
+  element = value.get_single_element()
+  assert list(element) == ['indices', 'client_id', 'is_byzantine']
+  assert element['indices'].dtype == tf.int64
+  assert (element['client_id'], element['is_byzantine']) == (2, True)
+  assert not dataset.client_indices_value(2, False).get_single_element()['is_byzantine']

@@ -33,7 +33,7 @@ def test_indices_lead_to_the_same_examples_in_arrays_that_both_share(pair):
   x, y = honest.all_arrays
   for held in pair:
     for client_id in range(4):
-      indices = held.client_indices(client_id).get_single_element()
+      indices = held.client_indices_value(client_id, False).get_single_element()['indices']
       np.testing.assert_array_equal(x[indices], held.client_arrays(client_id)[0])
       np.testing.assert_array_equal(y[indices], held.client_arrays(client_id)[1])
   assert len(y) == 10 + 5

@@ -55,10 +55,9 @@ def test_training_on_indices_equals_training_on_sequences():
   model = toy_problems.softmax_regression()
   sequences = toy_problems.cohort(problem, num_byzantine=2)
   indices = [
-    {
-      'examples': tf.data.Dataset.from_tensors(np.arange(9, dtype=np.int64) + 9 * client),
-      'identity': value['identity'],
-    }
+    value['identity'].map(
+      lambda identity, client=client: {'indices': np.arange(9) + 9 * client, **identity}
+    )
     for client, value in enumerate(sequences)
   ]
   source = client_values.IndexSource(

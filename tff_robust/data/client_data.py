@@ -47,7 +47,7 @@ class FederatedDataset:
     self._y = y
     self._partition = [np.asarray(indices, np.int64) for indices in partition]
     self._examples: dict[int, tf.data.Dataset] = {}
-    self._indices: dict[int, tf.data.Dataset] = {}
+    self._indices: dict[tuple[int, bool], tf.data.Dataset] = {}
     self._identities: dict[tuple[int, bool], tf.data.Dataset] = {}
 
   @property
@@ -93,13 +93,6 @@ class FederatedDataset:
       )
     return self._examples[client_id]
 
-  def client_indices(self, client_id: int) -> tf.data.Dataset:
-    """Returns where one client's examples are in `all_arrays`: one element, int64 [m], cached."""
-    if client_id not in self._indices:
-      indices = self._partition[self._checked(client_id)]
-      self._indices[client_id] = tf.data.Dataset.from_tensors(indices)
-    return self._indices[client_id]
-
   def identity(self, client_id: int, is_byzantine: bool) -> tf.data.Dataset:
     """Returns the one-element `<client_id=int64,is_byzantine=bool>` of a client, cached."""
     key = (self._checked(client_id), bool(is_byzantine))
@@ -117,11 +110,22 @@ class FederatedDataset:
       examples=self.client_examples(client_id), identity=self.identity(client_id, is_byzantine)
     )
 
-  def client_indices_value(self, client_id: int, is_byzantine: bool) -> ClientValue:
-    """Returns the same with indices for examples, where all examples already are at hand."""
-    return collections.OrderedDict(
-      examples=self.client_indices(client_id), identity=self.identity(client_id, is_byzantine)
-    )
+  def client_indices_value(self, client_id: int, is_byzantine: bool) -> tf.data.Dataset:
+    """Returns what the client is where all examples already are at hand, cached.
+
+    Its one element is `<indices=int64[m],client_id=int64,is_byzantine=bool>`: where its examples
+    are in `all_arrays`, and who it is.
+    """
+    key = (self._checked(client_id), bool(is_byzantine))
+    if key not in self._indices:
+      self._indices[key] = tf.data.Dataset.from_tensors(
+        collections.OrderedDict(
+          indices=self._partition[key[0]],
+          client_id=tf.constant(key[0], tf.int64),
+          is_byzantine=tf.constant(key[1]),
+        )
+      )
+    return self._indices[key]
 
   def _checked(self, client_id: int) -> int:
     if not 0 <= client_id < self.num_clients:
