@@ -156,7 +156,7 @@ def _sums(
   rows = tf.cast(rows, tf.float64)
   released = tf.cast(released, tf.float64)
   # A product with ones takes less time than a sum over rows.
-  sums = tf.matmul(tf.ones_like(rows[:, :1]), rows, transpose_a=True)[0]
+  sums = tf.matmul(tf.ones([1, tf.shape(rows)[0]], tf.float64), rows)[0]
   mean = sums / tf.maximum(count, 1.0)
   mean_square, released_square, error = [
     2.0 * tf.nn.l2_loss(values) for values in (mean, released, released - mean)

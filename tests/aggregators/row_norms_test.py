@@ -34,16 +34,27 @@ def test_close_norms_are_close_at_any_scale(scale, centred):
   centre = (rng.normal(size=len(spread)) * spread * scale).astype(np.float32) if centred else None
   wide = rows.astype(np.float64) - (0.0 if centre is None else centre)
   measured = row_norms.close_norms(rows, centre=centre)
-  np.testing.assert_allclose(measured, np.linalg.norm(wide, axis=1), rtol=2**-18)
+  np.testing.assert_allclose(measured, np.linalg.norm(wide, axis=1), rtol=row_norms.CLOSE)
 
 
 def test_close_norms_of_a_million_large_entries_do_not_drift():
   # Plain float32 sums would be wrong by several parts in a hundred thousand.
   rows = np.random.default_rng(0).uniform(1, 2, size=[2, 1_000_000]).astype(np.float32)
   expected = np.linalg.norm(rows.astype(np.float64), axis=1)
-  np.testing.assert_allclose(row_norms.close_norms(rows), expected, rtol=2**-18)
+  np.testing.assert_allclose(row_norms.close_norms(rows), expected, rtol=row_norms.CLOSE)
   naive = np.sqrt(np.add.accumulate(np.square(rows[0]), dtype=np.float32)[-1])
-  assert abs(naive / expected[0] - 1) > 2**-18
+  assert abs(naive / expected[0] - 1) > row_norms.CLOSE
+
+
+@pytest.mark.parametrize('small', [np.nextafter(2**-12, 0), np.nextafter(2**-12, 1)])
+def test_close_norms_of_entries_that_all_round_the_same_way_stay_within_the_bound(small):
+  # 32 sums at a time begin with a one, to which each further square adds nothing, or too much.
+  rows = np.full([2, 8192], small, np.float32)
+  rows[:, :32] = 1.0
+  expected = np.linalg.norm(rows.astype(np.float64), axis=1)
+  found = row_norms.close_norms(rows)
+  np.testing.assert_allclose(found, expected, rtol=row_norms.CLOSE)
+  assert (np.abs(found / expected - 1) > row_norms.CLOSE / 4).all()
 
 
 def test_rows_that_are_not_finite_show_in_close_norms_too():
@@ -51,5 +62,5 @@ def test_rows_that_are_not_finite_show_in_close_norms_too():
   rows[1, 0], rows[2, 0], rows[3] = np.nan, np.inf, 1.0
   norms = row_norms.close_norms(rows).numpy()
   expected = np.sqrt(3000) * np.array([np.float64(np.float32(3e38)), 1.0])
-  np.testing.assert_allclose(norms[[0, 3]], expected, rtol=2**-18)
+  np.testing.assert_allclose(norms[[0, 3]], expected, rtol=row_norms.CLOSE)
   assert not np.isfinite(norms[1:3]).any()

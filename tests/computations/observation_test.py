@@ -110,3 +110,8 @@ def test_a_round_without_honest_messages_has_an_aggregate_only():
   assert seen['aggregate_norm'] == 5
   assert seen['honest_mean_norm'] == 0
   assert seen['cosine_to_honest_mean'] == 0
+
+
+def test_messages_without_coordinates_have_no_length():
+  seen = observe(np.zeros([3, 0]), [False] * 3, np.zeros(0))
+  assert (seen['num_honest'], seen['aggregate_norm'], seen['honest_mean_norm']) == (3, 0, 0)

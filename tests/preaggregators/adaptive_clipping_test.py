@@ -65,3 +65,11 @@ def test_messages_call_it_what_it_is():
   )
   with pytest.raises(tf.errors.InvalidArgumentError, match='pre-aggregator adaptive_clipping with'):
     traced(rows)
+
+
+@pytest.mark.parametrize('width', [8193, 20_001, 33_335])
+def test_equal_rows_stay_as_they_are(width):
+  # In float32, their norms depend on where in memory each begins.
+  row = np.random.default_rng(width).normal(size=width).astype(np.float32)
+  rows = np.tile(row, [11, 1])
+  np.testing.assert_array_equal(_clip(rows, max_byzantine=4), rows)

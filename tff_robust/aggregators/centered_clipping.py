@@ -44,7 +44,7 @@ def centered_clipping(
   """The centre plus the mean of the updates' differences from it, each clipped.
 
   Repeats v <- v + (1/n) sum_i (x_i - v) min(1, clip_radius / |x_i - v|). Lengths are right to
-  2**-18; entries below 2**-126 may count as zero.
+  2**-16; entries below 2**-126 may count as zero.
 
   Args:
     updates: float32 [n, d].
@@ -57,7 +57,8 @@ def centered_clipping(
     dropped, and n counts the others.
 
   Guarantees:
-    f Byzantine rows move the aggregate by at most num_iterations * clip_radius * f / n.
+    f Byzantine rows move the aggregate by at most num_iterations * clip_radius * f / n, and
+    2**-15 of it.
     The paper's proof needs f of about 0.15 n at most and a radius that fits the honest
     spread. A small radius clips honest noise, but not a small reversed vector.
 

@@ -30,11 +30,11 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
 
   Returns:
-    float32 [n, d], in which norms are right to 2**-18.
+    float32 [n, d]. Rows that are longer by less than 2**-15 stay.
 
   Guarantees:
     Keeps the robustness coefficient of the rule that follows, up to a constant, and the
-    aggregate no longer than the longest honest update.
+    aggregate no longer than the longest honest update, and 2**-13 of it.
 
   Raises:
     ValueError: If n is known while tracing and n < 2f + 1.

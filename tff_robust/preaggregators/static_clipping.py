@@ -14,12 +14,14 @@ from tff_robust.preaggregators import preaggregator, row_mixing
 def clip_to(updates: signatures.Updates, lengths: tf.Tensor, max_norm: tf.Tensor) -> tf.Tensor:
   """Scales the finite rows that are longer than `max_norm` down to it.
 
+  Those that only seem so, since they are longer by less than norms are wrong by, stay.
+
   Args:
     updates: float32 [n, d].
-    lengths: float64 [n], the norms of the rows.
+    lengths: float64 [n], the norms of the rows, from `row_norms.close_norms`.
     max_norm: float64 [].
   """
-  too_long = tf.math.is_finite(lengths) & (lengths > max_norm)
+  too_long = tf.math.is_finite(lengths) & (lengths > (1 + 2 * row_norms.CLOSE) * max_norm)
   factors = tf.where(too_long, max_norm / lengths, tf.ones_like(lengths))
   return row_mixing.scale_rows(updates, factors)
 
@@ -32,12 +34,12 @@ def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tenso
     max_norm: The largest Euclidean norm that is left alone.
 
   Returns:
-    float32 [n, d], none longer than max_norm by more than 2**-18 of it. Rows with a NaN or an
+    float32 [n, d], none longer than max_norm by more than 2**-14 of it. Rows with a NaN or an
     infinity are left as they are, for the rule.
 
   Guarantees:
-    With the mean, Byzantine rows move the aggregate by at most max_norm times their share of
-    the weights each way: f / n where weights are equal.
+    With the mean, Byzantine rows move the aggregate by at most max_norm, and 2**-14 of it,
+    times their share of the weights each way: f / n where weights are equal.
 
   Raises:
     ValueError: If `max_norm` is not positive and finite.
