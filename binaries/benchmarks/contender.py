@@ -35,6 +35,7 @@ class Preparation(NamedTuple):
     first_seconds: Of the first call, which traces and compiles.
     figure: Norm of the result of the first call: equal for equal results.
     peak_bytes: Most memory during the first call, beyond what was occupied before it.
+    resident_bytes: What was occupied before it.
   """
 
   import_seconds: float
@@ -42,6 +43,7 @@ class Preparation(NamedTuple):
   first_seconds: float
   figure: float
   peak_bytes: int | None
+  resident_bytes: int | None = None
 
 
 class Contender:
@@ -102,6 +104,7 @@ class Contender:
       first_seconds=done['seconds'],
       figure=done['figure'],
       peak_bytes=None if before is None or peak is None else peak - before,
+      resident_bytes=before,
     )
 
   def run(self, key: str, times: int = 1) -> float:
@@ -119,6 +122,10 @@ class Contender:
   def cpu_seconds(self) -> float | None:
     """Returns the processor time so far, of the process and its descendants."""
     return processes.cpu_seconds(self._pid())
+
+  def peak_bytes(self) -> int | None:
+    """Returns the most memory of the process and its descendants since the last `prepare`."""
+    return processes.peak_bytes(self._pid())
 
   def resident_bytes(self) -> int | None:
     """Returns the memory of the process and its descendants."""

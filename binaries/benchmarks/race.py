@@ -46,6 +46,8 @@ class Timing:
     seconds: Of each repetition.
     cpu_seconds: Of each repetition, in steps of 0.01; empty where it is not known.
     first: The call before the repetitions.
+    peak_bytes: Most memory of the entry's contender from the first call to the last repetition,
+      beyond what was occupied before; None where it is not known.
     error: Why there are no figures, else empty.
   """
 
@@ -53,6 +55,7 @@ class Timing:
   seconds: list[float] = dataclasses.field(default_factory=list)
   cpu_seconds: list[float] = dataclasses.field(default_factory=list)
   first: contender_lib.Preparation | None = None
+  peak_bytes: int | None = None
   error: str = ''
 
   @property
@@ -108,8 +111,19 @@ def run(
           timing.error = str(error)
   for entry, timing in zip(entries, timings, strict=True):
     if not timing.error:
+      timing.peak_bytes = _peak(entry, timing)
       entry.contender.forget(entry.name)
   return timings
+
+
+def _peak(entry: Entry, timing: Timing) -> int | None:
+  before = None if timing.first is None else timing.first.resident_bytes
+  if before is None:
+    return None
+  with contextlib.suppress(contender_lib.ContenderError):  # It has ended.
+    peak = entry.contender.peak_bytes()
+    return None if peak is None else peak - before
+  return None
 
 
 def _let_rest(contender: contender_lib.Contender) -> None:

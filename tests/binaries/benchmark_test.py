@@ -166,6 +166,8 @@ def test_memory_of_the_first_call_counts_its_peak_and_not_what_was_held(process)
   entry = race.Entry('a', process, sleep_work(1, num_batches=200, batch_size=64))
   (found,) = race.run([entry], repetitions=1)
   assert 60 << 20 < found.first.peak_bytes < 120 << 20
+  # The repetition needs as much again, at a time when the first call's is free or still kept.
+  assert found.first.peak_bytes <= found.peak_bytes < 240 << 20
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')

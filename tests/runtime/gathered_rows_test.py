@@ -1,6 +1,7 @@
 """Rows that clients compute are written into one matrix, and nothing else changes."""
 
 import collections
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ import tensorflow_federated as tff
 from computations import learning_process
 from tff_robust import config
 from tff_robust.factories import gather
-from tff_robust.runtime import accelerated, errors, gathered_rows, row_places, whole_graph
+from tff_robust.runtime import (
+  accelerated,
+  errors,
+  gathered_rows,
+  local_function,
+  row_places,
+  whole_graph,
+)
 from tff_robust.testing import toy_problems
 
 _WIDTH = 5
@@ -18,8 +26,8 @@ _ROW = tff.TensorType(np.float32, [_WIDTH])
 
 
 @pytest.fixture(autouse=True)
-def _small_rows(monkeypatch):
-  monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', _WIDTH)
+def _small_matrices(monkeypatch):
+  monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', 0)
 
 
 @pytest.fixture
@@ -85,11 +93,71 @@ def test_no_client_is_no_row(gather_rows):
     assert np.shape(_gathering(gather_rows)([])['updates']) == (0, _WIDTH)
 
 
-def test_small_rows_are_put_together_at_the_end(gather_rows, stacks, monkeypatch):
-  monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', _WIDTH + 1)
+def test_rows_of_a_small_matrix_are_put_together_at_the_end(gather_rows, stacks, monkeypatch):
+  monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', 3 * _WIDTH)
   with accelerated.accelerated_context():
-    found = _gathering(gather_rows)([2.0, 3.0])['updates']
-  np.testing.assert_array_equal(found, _expected([2, 3]))
+    for numbers in ([2.0, 3.0], [2.0, 3.0, 4.0]):
+      found = _gathering(gather_rows)(numbers)['updates']
+      np.testing.assert_array_equal(found, _expected(numbers))
+  assert stacks == [(2, False), (3, True)]
+
+
+def test_a_round_with_a_large_matrix_never_becomes_one_graph(gather_rows, stacks, monkeypatch):
+  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
+  monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', 3 * _WIDTH)
+  round_fn = _gathering(gather_rows)
+  with accelerated.accelerated_context():
+    for _ in range(4):
+      round_fn([2.0, 3.0, 4.0])
+    assert stacks == [(3, True)] * 4
+    for _ in range(4):
+      round_fn([2.0, 3.0])
+  assert stacks == [(3, True)] * 4 + [(2, False)] * 2
+
+
+def test_what_a_client_has_used_is_let_go_before_the_next_begins(gather_rows, monkeypatch):
+  inputs, alive = [], []
+  original = local_function.LocalFunction.place_row
+
+  def place_row(self, argument, *args, **options):
+    alive.append([reference() is not None for reference in inputs])
+    inputs.append(weakref.ref(argument))
+    return original(self, argument, *args, **options)
+
+  monkeypatch.setattr(local_function.LocalFunction, 'place_row', place_row)
+  row_type = tff.TensorType(np.float32, [_WIDTH])
+  double = tff.tensorflow.computation(lambda row: 2 * row, row_type)
+
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+  def round_fn(numbers):
+    weight = tff.federated_value(np.float32(1), tff.CLIENTS)
+    rows = tff.federated_map(_client, numbers).update
+    doubled = tff.federated_map(double, rows)
+    return gather_rows(tff.federated_zip(collections.OrderedDict(update=doubled, weight=weight)))
+
+  with accelerated.accelerated_context(client_threads=1):
+    found = round_fn([1.0, 2.0, 3.0])['updates']
+  np.testing.assert_array_equal(found, 2 * _expected([1, 2, 3]))
+  assert alive == [[], [False], [False, False]]
+
+
+def test_a_function_that_rearranges_with_a_value_from_around_it(gather_rows, stacks):
+  @tff.federated_computation(_ROW, tff.FederatedType(np.float32, tff.CLIENTS))
+  def round_fn(row, numbers):
+    weight = tff.federated_value(np.float32(1), tff.CLIENTS)
+
+    @tff.federated_computation(np.float32)
+    def same_row(number):
+      del number
+      return row
+
+    rows = tff.federated_map(same_row, numbers)
+    return gather_rows(tff.federated_zip(collections.OrderedDict(update=rows, weight=weight)))
+
+  row = np.arange(_WIDTH, dtype=np.float32)
+  with accelerated.accelerated_context():
+    np.testing.assert_array_equal(round_fn(row, [1.0, 2.0])['updates'], [row, row])
   assert stacks == [(2, False)]
 
 
@@ -172,11 +240,11 @@ def test_rounds_of_training_hold_no_second_copy(stacks, monkeypatch, algorithm, 
   )
   problem = toy_problems.blobs(num_clients=5, examples_per_client=12)
   found = []
-  # Two rounds interpreted, and two that are one graph.
+  # The second time two rounds are interpreted, and two are one graph.
   monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
   monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
-  for smallest in (1, 1 << 40):
-    monkeypatch.setattr(gathered_rows, '_SMALLEST_WIDTH', smallest)
+  for fewest in (0, 1 << 40):
+    monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', fewest)
     with accelerated.accelerated_context():
       state = process.initialize()
       for _ in range(4):
@@ -185,5 +253,5 @@ def test_rounds_of_training_hold_no_second_copy(stacks, monkeypatch, algorithm, 
       found.append([np.ravel(w) for w in process.get_model_weights(state).trainable])
   np.testing.assert_array_equal(np.concatenate(found[0]), np.concatenate(found[1]))
   # An adversary has the honest messages gathered for it first.
-  gathers = 2 * (1 + num_byzantine)
-  assert stacks == [(5, True)] * gathers + [(5, False)] * gathers
+  gathers = 1 + num_byzantine
+  assert stacks == [(5, True)] * 4 * gathers + [(5, False)] * 2 * gathers

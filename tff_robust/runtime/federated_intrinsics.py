@@ -12,7 +12,6 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.aggregators import column_blocks
 from tff_robust.runtime import (
   invocation,
   local_function,
@@ -35,15 +34,12 @@ def _map(call: invocation.Invocation, argument: list[Any], _: tff.FunctionType) 
   del value
   if local_function.only_rearranges(getattr(function, 'block', None)):
     return Federated([function(member) for member in members], False)
-  row = getattr(function, 'row_result', None)
-  if row is not None and tf.executing_eagerly():
-    matrix = call.run(column_blocks.unwritten, [call.num_clients, row.width])
-
-    def place_row(indexed: tuple[int, Any]) -> Any:
-      index, member = indexed
-      return function.place_row(member, matrix, index)
-
-    return Federated(call.run_all(place_row, list(enumerate(members))), False)
+  row_writer = getattr(function, 'row_writer', None)
+  if row_writer is not None and row_writer.is_worthwhile:
+    write = call.run(lambda writer: writer.begin(), row_writer)
+    # The only list of them, from which each goes when its client has run.
+    members = list(enumerate(members))
+    return Federated(call.run_all(write, members), False)
   return Federated(call.run_all(function, members), False)
 
 

@@ -1,27 +1,88 @@
 """Rows that clients compute to be gathered, in one matrix from the start.
 
 Where a round's rows are accumulated by appending (`row_accumulation`), each client's row is
-written to its place in the matrix as soon as it is there. Rows and matrix are then never both
-held. Between the two, TFF's compiled computations only rearrange: a row goes through zips and
-maps as a place in the matrix, and becomes a tensor of its own for whatever else reads it.
+written to its place in the matrix as soon as it is there, if the matrix is large. Rows and matrix
+are then never both held. Between the two, TFF's compiled computations only rearrange: a row goes
+through zips and maps as a place in the matrix, and becomes a tensor of its own for whatever else
+reads it.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_robust.runtime import flat_values, local_function, row_accumulation, row_places
+from tff_robust.aggregators import column_blocks
+from tff_robust.runtime import (
+  flat_values,
+  invocation,
+  local_function,
+  row_accumulation,
+  row_places,
+)
 
 _Path = tuple[int, ...]
 
-# To write a row takes TensorFlow a moment; smaller rows are sooner put together at the end.
-_SMALLEST_WIDTH = 1 << 16
+# Entries of a matrix, 64 MB, from which on it is worth the calls of TensorFlow that it takes.
+_FEWEST_ENTRIES = 1 << 24
+# Entries that the work of a client, and a rule's of a block, may need at a time.
+_ENTRIES_FOR_WORK = 1 << 23
+
+
+def is_large(row: row_places.RowResult, num_clients: int) -> bool:
+  """Tells whether rows of so many clients are written into their matrix one by one."""
+  return row.width * num_clients >= _FEWEST_ENTRIES
+
+
+@dataclasses.dataclass(frozen=True)
+class RowWriter:
+  """A client's function whose result has a row that is gathered.
+
+  Attributes:
+    function: The function.
+    row: The row in its result.
+    call: The invocation that it belongs to.
+  """
+
+  function: local_function.LocalFunction
+  row: row_places.RowResult
+  call: invocation.Invocation
+
+  @property
+  def is_worthwhile(self) -> bool:
+    """Whether the rows of this invocation's clients are to be written one by one."""
+    return is_large(self.row, self.call.num_clients)
+
+  def begin(self) -> Callable[[tuple[int, Any]], Any]:
+    """Makes a matrix; returns the function of (index of a client, its argument).
+
+    In a result of it, the row is a `RowPlace` of the matrix. Both must be called in
+    `Invocation.run`.
+
+    Raises:
+      ComputationError: If there is no memory for the matrix.
+    """
+    call, width = self.call, self.row.width
+    with self.function.explained(call.cancellation):
+      # TensorFlow's allocator for oneDNN never gives back memory, and takes the place of a matrix
+      # that is gone for whatever is next. Smaller places that are free are taken first.
+      room = column_blocks.unwritten([max(_ENTRIES_FOR_WORK, width * (call.client_threads + 2))])
+      matrix = column_blocks.unwritten([call.num_clients, width])
+    del room
+
+    def write(indexed: tuple[int, Any]) -> Any:
+      index, argument = indexed
+      return self.function.place_row(
+        argument, matrix, index, position=self.row.position, cancellation=call.cancellation
+      )
+
+    return write
 
 
 def find(block: Any) -> Mapping[int, row_places.RowResult]:
-  """Finds what computes large rows that a compiled computation gathers.
+  """Finds what computes rows that a compiled computation gathers.
 
   Returns:
     For each such function of a client, by the identity of its building block, where in its
@@ -43,7 +104,7 @@ def find(block: Any) -> Mapping[int, row_places.RowResult]:
     if source is not None:
       function, path = source
       row = _row_result(function.type_signature.result, path)
-      if row is not None and row.width >= _SMALLEST_WIDTH:
+      if row is not None:
         found[id(function)] = row
   return found
 
@@ -101,7 +162,9 @@ def _before(
     return _before(value[path[0]], path[1:], parameter, local_values) if path else None
   if value.name == parameter:
     return path
-  return _before(local_values[value.name], path, parameter, local_values)
+  # It may also come from around the function.
+  known = local_values.get(value.name)
+  return None if known is None else _before(known, path, parameter, local_values)
 
 
 def _row_result(value_type: tff.Type, path: _Path) -> row_places.RowResult | None:

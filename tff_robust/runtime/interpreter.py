@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.runtime import (
@@ -47,7 +46,10 @@ class Program:
 
   def bind(self, call: invocation.Invocation) -> Callable[[Any], Any]:
     """Returns the computation as a callable of its argument, for one invocation."""
-    if call.may_be_one_graph:
+    rows = self._row_results.values()
+    # A graph would hold clients' rows and their matrix.
+    is_wide = any(gathered_rows.is_large(row, call.num_clients) for row in rows)
+    if call.may_be_one_graph and not is_wide:
       run: Callable[[Any], Any] = functools.partial(self._graphs.run, call, self._interpret)
     else:
       run = self._interpret(call)
@@ -100,16 +102,13 @@ class Function:
     call: Takes the argument (None where there is none) and returns the result.
     accumulate: Takes what has been accumulated and a list of members, the next one last;
       accumulates as many as it likes, takes them out and returns what has been accumulated.
-    row_result: The row in a client's result that is gathered, see `gathered_rows`.
-    place_row: Takes the argument, the matrix of all such rows and which of them is the client's;
-      writes it and returns the result with a `RowPlace` instead.
+    row_writer: Calls it for clients whose rows are gathered; None where it computes none.
   """
 
   block: Any
   call: Callable[[Any], Any]
   accumulate: Callable[[Any, list[Any]], Any]
-  row_result: row_places.RowResult | None = None
-  place_row: Callable[[Any, tf.Tensor, int], Any] | None = None
+  row_writer: gathered_rows.RowWriter | None = None
 
   def __call__(self, argument: Any) -> Any:
     """Returns the result for an argument."""
@@ -181,12 +180,7 @@ class _Interpreter:
         block,
         lambda argument: local(argument, cancellation),
         lambda so_far, pending: local.accumulate(so_far, pending, cancellation),
-        row,
-        None
-        if row is None
-        else lambda argument, matrix, index: local.place_row(
-          argument, row, matrix, index, cancellation
-        ),
+        None if row is None else gathered_rows.RowWriter(local, row, self._call),
       )
     if isinstance(block, tff.framework.Lambda):
       name, result, captured = block.parameter_name, block.result, dict(scope)

@@ -120,25 +120,26 @@ class LocalFunction:
       CallInterruptedError: If the call was cancelled.
     """
     tensors = [] if self.type_signature.parameter is None else flat_values.flatten(argument, [])
-    with self._explained(cancellation):
+    with self.explained(cancellation):
       traced = self._traced or self._trace()
       return self._unflatten_result(traced(tensors, cancellation))
 
   def place_row(
     self,
     argument: Any,
-    row: row_places.RowResult,
     matrix: tf.Tensor,
     index: int,
+    *,
+    position: int,
     cancellation: tensorflow_internals.Cancellation,
   ) -> Any:
     """Calls the function, and writes a row of its result into a matrix, in one call.
 
     Args:
       argument: As for a call.
-      row: Which tensor of the result is the row.
       matrix: float32 [n, d], changed in place.
       index: Which row of the matrix is this call's.
+      position: Which tensor of the result is the row.
       cancellation: Ends the call.
 
     Returns:
@@ -151,10 +152,10 @@ class LocalFunction:
     tensors = [matrix, tf.constant(index)]
     if self.type_signature.parameter is not None:
       flat_values.flatten(argument, tensors)
-    with self._explained(cancellation):
-      placing = self._placing.get(row.position) or self._trace_placing(row.position)
+    with self.explained(cancellation):
+      placing = self._placing.get(position) or self._trace_placing(position)
       results = list(placing(tensors, cancellation))
-    results[row.position] = row_places.RowPlace(matrix, index)
+    results[position] = row_places.RowPlace(matrix, index)
     return self._unflatten_result(results)
 
   def accumulate(
@@ -177,7 +178,7 @@ class LocalFunction:
       CallInterruptedError: As for a call.
     """
     if self._appends:
-      with self._explained(cancellation):
+      with self.explained(cancellation):
         so_far = row_accumulation.append_all(so_far, pending[::-1])
       pending.clear()
       return so_far
@@ -187,12 +188,12 @@ class LocalFunction:
     tensors = flat_values.flatten(so_far, [])
     for _ in range(fitting[0]):
       flat_values.flatten(pending.pop(), tensors)
-    with self._explained(cancellation):
+    with self.explained(cancellation):
       traced = self._traced_several.get(fitting[0]) or self._trace_several(fitting[0])
       return self._unflatten_result(traced(tensors, cancellation))
 
   @contextlib.contextmanager
-  def _explained(
+  def explained(
     self, cancellation: tensorflow_internals.Cancellation
   ) -> Generator[None, None, None]:
     """Says in a user's words why TensorFlow refuses."""

@@ -54,7 +54,7 @@ def append_all(so_far: Any, members: list[Any]) -> Any:
     appended = [row_places.read(row)[tf.newaxis] for row in arrived]
     rows = tf.concat([*stacks[::-1], *appended], axis=0)
   columns = [
-    tf.concat([tag, tf.stack([own[position] for _, own in members])], axis=0)
+    tf.concat([tag, tf.stack([row_places.read(own[position]) for _, own in members])], axis=0)
     for position, tag in enumerate(tags)
   ]
   nothing = stacks[0][:0]

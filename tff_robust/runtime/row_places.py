@@ -33,7 +33,8 @@ class RowPlace:
 
   def read(self) -> tf.Tensor:
     """Returns the row, float32 [d]; it must have been written."""
-    return self.matrix[self.index]
+    with tf.device(self.matrix.device):
+      return self.matrix[self.index]
 
 
 def read(value: Any) -> Any:
