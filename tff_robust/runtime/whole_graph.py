@@ -36,7 +36,9 @@ _MAX_CLIENTS = 64
 # Calls before a graph is made, and graphs of a computation, one a number of clients.
 _CALLS_BEFORE = 20
 # Calls of a graph that are compared with those before it, after its first.
-_CALLS_COMPARED = 5
+_CALLS_COMPARED = 10
+# A graph that seems slower by less than this stays: it may not be, and saves calls from Python.
+_MARGIN = 1.05
 _MAX_GRAPHS = 4
 
 
@@ -131,7 +133,7 @@ class WholeGraphs:
     # In its first call, TensorFlow prepares the graph. Of as many calls either way the fastest say
     # most: whatever else the machine does only adds to the others.
     compared, before = taken[1:], self._interpreted_seconds[key][-_CALLS_COMPARED:]
-    if len(compared) == _CALLS_COMPARED and min(compared) > min(before):
+    if len(compared) == _CALLS_COMPARED and min(compared) > _MARGIN * min(before):
       self._graphs[key] = None
 
   def _graph(
