@@ -31,7 +31,7 @@ def norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf
 
 
 def close_norms(updates: signatures.Updates, *, centre: tf.Tensor | None = None) -> tf.Tensor:
-  """Returns float64 [n]: as `norms`, within 2**-16 of each, several times faster.
+  """Returns float64 [n]: as `norms`, within 2**-16 of each, in less time.
 
   Squares are added up in float32: on a processor, at most 8,192 of them as 256 additions of 32
   numbers, and these sums in pairs. By that a norm is wrong by 2**-16 at most, and mostly by

@@ -12,12 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import (
-  invocation,
-  local_function,
-  marshalling,
-  sequences,
-)
+from tff_robust.runtime import invocation, local_function, marshalling, sequences
 
 Federated = marshalling.Federated
 Intrinsic = Callable[[invocation.Invocation, list[Any], tff.FunctionType], Federated]
