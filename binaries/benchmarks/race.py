@@ -2,6 +2,10 @@
 
 Some libraries' threads run on after a call, waiting for more to do, on the cores that the next
 contender needs: OpenBLAS's for a tenth of a second. So each turn begins when the others rest.
+
+What a process has not used while another computed can be slow at first: caches hold other data,
+and some virtual machines map its memory anew, page by page, which doubled the time of a call on
+400 MB. So a turn begins with a call that does not count, unless calls are long.
 """
 
 import contextlib
@@ -21,6 +25,9 @@ _LONG = 10
 # Processor time is known in steps of 0.01 s; a contender that uses none for so long rests.
 _REST_SECONDS = 0.02
 _MOST_REST_SECONDS = 1.0
+# Longer calls are not made once more at the beginning of a turn. First calls also build.
+_SHORT_SECONDS = 1.0
+_SHORT_FIRST_SECONDS = 5.0
 
 
 class Entry(NamedTuple):
@@ -93,7 +100,7 @@ def run(
     repetitions: How often each is done after its first call.
     budget_seconds: No further repetition of an entry begins that would end after it has taken
       so long; at least one is done, unless the first call took ten times as long: then that
-      call, which includes tracing, is the only repetition.
+      call, which includes tracing, is the only repetition. Calls that do not count are not in it.
     warm_up: How often each is done between its first call and those that are timed.
   """
   timings = [Timing(name=entry.name) for entry in entries]
@@ -105,6 +112,8 @@ def run(
         try:
           if last is not None and last is not entry.contender:
             _let_rest(last)
+            if step is _time and _is_short(timing):
+              entry.contender.run(entry.name)
           last = entry.contender
           step(entry, timing)
         except contender_lib.ContenderError as error:
@@ -137,6 +146,13 @@ def _let_rest(contender: contender_lib.Contender) -> None:
       if after is None or after <= before:
         return
       before = after
+
+
+def _is_short(timing: Timing) -> bool:
+  """Tells whether a call of an entry may be made without being counted."""
+  if timing.seconds:
+    return timing.seconds[-1] <= _SHORT_SECONDS
+  return timing.first is not None and timing.first.first_seconds <= _SHORT_FIRST_SECONDS
 
 
 def _is_spent(timing: Timing, budget_seconds: float) -> bool:
