@@ -1,6 +1,8 @@
 import json
 
-from tff_robust import config
+import pytest
+
+from tff_robust import config, registry
 
 
 def experiment(**sections):
@@ -30,6 +32,48 @@ def test_json_round_trip_restores_the_same_configuration():
   )
   text = json.dumps(original.to_json())
   assert config.ExperimentConfig.from_json(json.loads(text)) == original
+
+
+@pytest.mark.parametrize('attack', registry.ATTACKS)
+def test_every_attack_survives_the_way_through_json(attack):
+  entry = registry.ATTACKS[attack]
+  needed = {
+    option: registry.OPTIONS[option].example
+    for option in entry.reads
+    if option not in entry.defaults and option != 'max_byzantine'
+  }
+  if 'max_byzantine' in entry.reads:
+    needed['max_byzantine'] = 11
+  original = experiment(
+    aggregation=krum(),
+    attack=config.AttackConfig(attack=attack, options=needed, num_byzantine=11),
+  )
+  text = json.dumps(original.to_json())
+  assert config.ExperimentConfig.from_json(json.loads(text)) == original
+
+
+def test_a_backdoor_that_is_not_turned_on_leaves_no_options():
+  scaled = {'attack': 'model_replacement', 'num_byzantine': 1}
+  alone = config.AttackConfig(**scaled, options={'attack_scale': 25.0})
+  assert 'attack_poisoned_fraction' not in alone.options
+  both = config.AttackConfig(**scaled, options={'attack_scale': 25.0, 'attack_target_class': 3})
+  assert both.options['attack_poisoned_fraction'] == 0.5
+
+
+@pytest.mark.parametrize(
+  ('attack', 'options'),
+  [
+    ('min_max', {}),
+    ('min_sum', {}),
+    ('a_little_is_enough', {'attack_deviations': 1.0}),
+    ('fang_trimmed_mean_partial', {}),
+  ],
+)
+def test_one_attacker_that_sees_itself_alone_has_no_spread(attack, options):
+  values = {'attack': attack, 'options': options, 'knowledge': 'own_messages'}
+  with pytest.raises(ValueError, match='num_byzantine=1 makes no attack of'):
+    config.AttackConfig(**values, num_byzantine=1)
+  assert config.AttackConfig(**values, num_byzantine=2).num_byzantine == 2
 
 
 def test_root_set_has_a_default_size_with_rules_that_look_at_it_only():

@@ -81,6 +81,8 @@ class AttackConfig:
       checks.known_name('attack', self.attack, (NO_ATTACK, *registry.ATTACKS))
       self._check_backdoor()
       options = registry.complete_options('attack', registry.ATTACKS, self.attack, self.options)
+      without = self._unread_backdoor(options)
+      options = {option: value for option, value in options.items() if option not in without}
       object.__setattr__(self, 'options', options)
       if not self.num_byzantine:
         raise ValueError(f'attack {self.attack!r} needs num_byzantine, how many clients send it.')
@@ -104,22 +106,33 @@ class AttackConfig:
     name, option = entry.also_by_data or ('', '')
     return name if name and self.options.get(option) is not None else None
 
+  def _unread_backdoor(self, options: Mapping[str, registry.OptionValue | None]) -> tuple[str, ...]:
+    """Returns the options of an attack by data that is not turned on, but for what turns it on."""
+    name, switch = registry.ATTACKS[self.attack].also_by_data or ('', '')
+    if not name or options.get(switch) is not None:
+      return ()
+    return tuple(option for option in registry.ATTACKS[name].reads if option != switch)
+
   def _check_backdoor(self) -> None:
     """Checks that options of an attack by data come with the one that turns it on."""
-    name, option = registry.ATTACKS[self.attack].also_by_data or ('', '')
-    if not name or self.options.get(option) is not None:
-      return
-    for unread in registry.ATTACKS[name].reads:
+    name, switch = registry.ATTACKS[self.attack].also_by_data or ('', '')
+    for unread in self._unread_backdoor(self.options):
       if self.options.get(unread) is not None:
         raise ValueError(
           f'{unread}={self.options[unread]} has no effect with attack {self.attack!r} without'
-          f' {option}; give {option} for a {name}, or leave it out.'
+          f' {switch}; give {switch} for a {name}, or leave it out.'
         )
 
   def _check_knowledge(self, entry: registry.Entry, knowledge: str) -> None:
     """Checks that an adversary who sees this can compute what the attack sends."""
     option, others = entry.knowledge_with or ('', ())
     if knowledge in entry.knowledge or (knowledge in others and self.options[option] is not None):
+      if knowledge in views.OWN and self.num_byzantine < entry.fewest_own_messages:
+        raise ValueError(
+          f'num_byzantine={self.num_byzantine} makes no attack of {self.attack!r} with'
+          f' attack_knowledge={knowledge!r}: it needs the spread of at least'
+          f' {entry.fewest_own_messages} messages of its own clients; raise num_byzantine.'
+        )
       return
     allows = f'allows: {", ".join(entry.knowledge)}'
     if knowledge in others:

@@ -56,9 +56,13 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     views.HONEST,
     attack_deviations=None,
     # Without it, the deviations follow from the number of honest clients that are seen.
-  )._replace(knowledge_with=('attack_deviations', views.ALL)),
-  'min_max': _attack('min_max', _DIRECTION, attack_direction='deviation'),
-  'min_sum': _attack('min_sum', _DIRECTION, attack_direction='deviation'),
+  )._replace(knowledge_with=('attack_deviations', views.ALL), fewest_own_messages=2),
+  'min_max': _attack('min_max', _DIRECTION, attack_direction='deviation')._replace(
+    fewest_own_messages=2
+  ),
+  'min_sum': _attack('min_sum', _DIRECTION, attack_direction='deviation')._replace(
+    fewest_own_messages=2
+  ),
   'fang_krum': _attack('fang_krum', _MAX_BYZANTINE, views.HONEST)._replace(
     required_clients=round_sizes.krum
   ),
@@ -67,7 +71,7 @@ ATTACKS: dict[str, entry_lib.Entry] = {
   ),
   'fang_trimmed_mean_partial': _attack(
     'fang_trimmed_mean_partial', {}, views.OWN, module='fang_trimmed_mean'
-  ),
+  )._replace(fewest_own_messages=2),
   'optimal_ipm': _attack(
     'optimal_ipm',
     _SEARCH,

@@ -20,6 +20,8 @@ class Entry(NamedTuple):
     knowledge: For attacks: the views with which the attack makes sense, the default first.
     knowledge_with: For attacks: an option, and the views with which the attack makes sense when
       that is given. None for none.
+    fewest_own_messages: For attacks: how many Byzantine clients it takes if they see only their own
+      messages; fewer would send what honest clients do.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
     searches_subsets: For rules: whether it searches the subsets of n - f clients; see
       `aggregators.subset_limit`.
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
   rows_after: Callable[[int, Mapping[str, Any]], int] = lambda num_rows, options: num_rows
   knowledge: tuple[str, ...] = ()
   knowledge_with: tuple[str, tuple[str, ...]] | None = None
+  fewest_own_messages: int = 1
   takes_rule: bool = False
   by_data: bool = False
   also_by_data: tuple[str, str] | None = None
