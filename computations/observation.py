@@ -36,6 +36,7 @@ def observe(
     `num_honest_nonfinite` and `num_byzantine` (int32 []). `measured_kappa` (float64 []): the
     squared distance of the aggregate to the honest mean, divided by the mean squared distance
     of an honest message to it; what (f, kappa)-robustness bounds. Only finite honest rows count.
+    Infinite for an aggregate that is not finite.
     With `with_gram`, `gram` (float64 [n, n]): see `gram`.
   """
   honest = tf.logical_not(is_byzantine)
@@ -45,6 +46,7 @@ def observe(
   ratio = tf.where(count > 1.0, mean_square / variance - 1.0 / tf.maximum(count, 1.0), float('nan'))
   released_norm, mean_norm = tf.sqrt(released_square), tf.sqrt(mean_square)
   kappa = tf.where(error > 0.0, error / (spread / tf.maximum(count, 1.0)), 0.0)
+  kappa = tf.where(tf.math.is_finite(error), kappa, tf.constant(float('inf'), tf.float64))
   seen = collections.OrderedDict(
     signal_to_noise_ratio=ratio,
     cosine_to_honest_mean=tf.math.divide_no_nan(product, released_norm * mean_norm),

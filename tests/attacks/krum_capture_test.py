@@ -46,6 +46,14 @@ def test_counts_rows_that_are_not_finite_among_the_clients():
   np.testing.assert_array_equal(with_bad, without)
 
 
+def test_captures_nothing_where_more_rows_than_f_are_not_finite():
+  honest = np.random.default_rng(2).normal(size=(7, 4))
+  center = honest.mean(axis=0)
+  assert np.isfinite(_margins(honest, center, -center, [1.1], 4, 2, num_nonfinite=2)).all()
+  found = _margins(honest, center, -center, [1.1], 4, 2, num_nonfinite=3)
+  assert found == [-np.inf]
+
+
 @pytest.mark.parametrize(
   ('rows', 'num_byzantine', 'max_byzantine'), [(9, 0, 2), (0, 5, 1), (5, 2, 3)]
 )

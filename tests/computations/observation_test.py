@@ -67,6 +67,12 @@ def test_equal_messages_have_no_spread():
   assert seen['measured_kappa'] == 0
 
 
+@pytest.mark.parametrize('entry', [np.nan, np.inf])
+def test_kappa_of_an_aggregate_that_is_not_finite_is_infinite(entry):
+  seen = observe([[1, 0], [3, 0], [-9, 9]], [False, False, True], [entry, 0])
+  assert np.isposinf(seen['measured_kappa'])
+
+
 def test_kappa_of_the_honest_mean_is_zero():
   seen = observe([[1, 0], [3, 0], [-9, 9]], [False, False, True], [2, 0])
   assert seen['measured_kappa'] == 0

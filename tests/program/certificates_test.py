@@ -73,6 +73,17 @@ def test_sending_nothing_is_selected_among_noise():
   assert cells(sent(0.0), epsilon=0.0)['predicted_selected'] == 1
 
 
+def test_a_tie_is_left_to_the_order_of_clients():
+  found = cells(np.zeros((25, 3)))
+  assert 'predicted_selected' not in found
+  # Two rows that are nearest to each other: both scores are their distance.
+  rows = np.array([[1.0, 0.0], [0.0, 2.0], [-0.5, -1.0]])
+  found = certificate(max_byzantine=0).cells(
+    rows @ rows.T, [False, False, True], signal_to_noise_ratio=0.0, attack_active=True
+  )
+  assert 'predicted_selected' not in found
+
+
 def test_rounds_without_an_answer_or_an_attacker_are_blank():
   rows = sent(1.0)
   found = certificate().cells(

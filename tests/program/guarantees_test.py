@@ -68,7 +68,9 @@ def test_kappa_is_told_in_words():
   assert 'kappa is at most 8' in build(num_byzantine=5).kappa
   assert 'mean has no guarantee at f=11 of 25' in build('mean').kappa
   mixed = build(preaggregators=['nearest_neighbor_mixing']).kappa
-  assert 'nearest_neighbor_mixing then krum' in mixed
+  # 8 * 5 / 20 * (1 + 8)
+  assert 'nearest_neighbor_mixing then krum at f=5 of 25: kappa is at most 18' in mixed
+  assert 'No bound' in build(preaggregators=['adaptive_clipping', 'nearest_neighbor_mixing']).kappa
 
 
 def test_what_the_theorem_of_krum_requires_is_told_of_krum_alone():

@@ -165,6 +165,16 @@ def test_finds_nothing_without_attackers_or_without_an_answer_of_the_rule():
   assert np.isnan(margin)
 
 
+def test_attackers_alone_are_selected_if_krum_has_an_answer():
+  honest = np.full((11, 3), np.nan)
+  counts = {'num_byzantine': 14, 'max_byzantine': 11}
+  assert krum_breaking_point.exact_breaking_epsilon(honest, **counts) == np.inf
+  ray = krum_breaking_point.ipm_ray(honest)
+  assert krum_breaking_point.selection_margin(ray, 1.5, **counts) == np.inf
+  with np.errstate(invalid='ignore'):
+    assert _selects_attacker(honest, np.zeros((14, 3)), 11)
+
+
 def test_leaves_equality_to_the_client_ids():
   honest = np.zeros((6, 3))
   assert krum_breaking_point.ipm_intervals(honest, num_byzantine=3, max_byzantine=3) == []

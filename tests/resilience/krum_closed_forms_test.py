@@ -160,6 +160,41 @@ def test_equals_the_isotropic_form_when_all_energies_agree():
 
 
 @pytest.mark.parametrize(
+  ('num_byzantine', 'max_byzantine', 'expected'),
+  [
+    # 14 honest rows and 18 neighbours: 8 A < 26 D + 5 A and A = (1 + epsilon)^2 D / 14 + 13 D / 14.
+    (11, 5, 9.41),
+    # 13 honest rows beside 12 attackers, 19 neighbours: 8 A < 24 D + 7 A, and A as above.
+    (12, 4, np.sqrt(13 * (24 - 1) + 1) - 1),
+    (13, 5, np.inf),
+  ],
+)
+def test_counts_attackers_among_the_neighbours_of_honest_rows(
+  num_byzantine, max_byzantine, expected
+):
+  counts = {'num_byzantine': num_byzantine, 'max_byzantine': max_byzantine}
+  found = krum_closed_forms.isotropic_breaking_epsilon(
+    num_clients=25, signal_to_noise_ratio=0.0, **counts
+  )
+  assert found == pytest.approx(expected, abs=0.005)
+  honest = np.random.default_rng(0).normal(size=(25 - num_byzantine, 20_000)) / np.sqrt(20_000)
+  exact = krum_breaking_point.exact_breaking_epsilon(honest, **counts)
+  assert 1 + exact == pytest.approx(1 + expected, rel=0.08)
+
+
+def test_rows_that_are_not_finite_count_as_clients():
+  honest = np.random.default_rng(4).normal(size=(17, 4000)) / np.sqrt(4000) + np.sqrt(0.1 / 4000)
+  counts = {'num_byzantine': 8, 'max_byzantine': 11}
+  honest[:2] = np.nan
+  found = krum_closed_forms.heteroscedastic_breaking_epsilon(honest, **counts)
+  exact = krum_breaking_point.exact_breaking_epsilon(honest, **counts)
+  assert 1 + found == pytest.approx(1 + exact, rel=0.25)
+  honest[:12] = np.nan
+  assert krum_closed_forms.heteroscedastic_breaking_epsilon(honest, **counts) == 0.0
+  assert krum_breaking_point.exact_breaking_epsilon(honest, **counts) == 0.0
+
+
+@pytest.mark.parametrize(
   ('change', 'message'),
   [
     ({'num_clients': 24}, 'needs at least 25 clients'),

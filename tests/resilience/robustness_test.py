@@ -125,8 +125,22 @@ def test_is_infinite_when_agreeing_rows_are_ignored_and_zero_when_they_are_retur
   rows = np.ones((7, 3))
   rows[5:] = 4.0
   assert robustness.empirical_kappa(lambda s: s[-1], rows, max_byzantine=2) == np.inf
+  for broken in (np.nan, np.inf, -np.inf):
+    spoiled = np.where(np.arange(rows.shape[1]) == 0, broken, 0.0)
+    assert robustness.measured_kappa(spoiled, rows, max_byzantine=2) == np.inf
   all_equal = np.ones((7, 3))
   assert robustness.empirical_kappa(lambda s: s[0], all_equal, max_byzantine=2) == 0.0
+
+
+def test_mixing_multiplies_the_bound_of_the_rule_behind_it():
+  # 8/24 * (1 + 6/23 * (1 + 1/23)), with the trimmed mean's 6f / (n - 2f) * (1 + f / (n - 2f)).
+  found = robustness.describe_bound('trimmed_mean', num_clients=25, max_byzantine=1, mixed=True)
+  assert 'nearest_neighbor_mixing then trimmed_mean at f=1 of 25 is robust' in found
+  assert f'kappa at most {8 / 24 * (1 + 6 / 23 * (1 + 1 / 23)):.3g},' in found
+  for rule in ('smea', 'mean', 'bulyan'):
+    assert 'No bound on kappa is known' in robustness.describe_bound(
+      rule, num_clients=25, max_byzantine=1, mixed=True
+    )
 
 
 def test_says_in_words_when_there_is_no_guarantee():
@@ -135,6 +149,12 @@ def test_says_in_words_when_there_is_no_guarantee():
   )
   assert 'robust with kappa at most 0.27' in robustness.describe_bound(
     'trimmed_mean', num_clients=25, max_byzantine=1
+  )
+  assert 'no proof is known' in robustness.describe_bound('krum', num_clients=25, max_byzantine=1)
+  assert 'proof' not in robustness.describe_bound('krum_byzfl', num_clients=25, max_byzantine=1)
+  # Against the largest eigenvalue alone: nothing is said about the whole spread.
+  assert 'variance of honest updates in any one direction' in robustness.describe_bound(
+    'smea', num_clients=25, max_byzantine=5
   )
   assert 'no guarantee' in robustness.describe_bound('mean', num_clients=25, max_byzantine=1)
   assert 'no guarantee' in robustness.describe_bound('krum', num_clients=25, max_byzantine=0)

@@ -63,7 +63,8 @@ def margins(ray: Ray, steps: tf.Tensor, *, max_byzantine: int) -> tf.Tensor:
   """Returns the lowest honest Krum score minus the colluders' score, at each step t.
 
   Positive where Krum selects a colluder. -infinity where none can be selected:
-  without colluders, without a finite honest row, or when Krum is not defined.
+  without colluders, without a finite honest row, when Krum is not defined, or when more rows
+  than f are not finite.
 
   Args:
     ray: Honest rows and the colluders' ray.
@@ -79,7 +80,7 @@ def margins(ray: Ray, steps: tf.Tensor, *, max_byzantine: int) -> tf.Tensor:
     (ray.num_clients >= 2 * max_byzantine + 3)
     & (ray.num_byzantine > 0)
     & (num_honest > 0)
-    & (num_honest + ray.num_byzantine > neighbors)
+    & (ray.num_clients - num_honest - ray.num_byzantine <= max_byzantine)
   )
   num_steps = tf.shape(steps)[0]
 

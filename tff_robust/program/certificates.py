@@ -55,7 +55,8 @@ class KrumCertificate:
     Returns:
       Those of `COLUMNS` that apply: the epsilon below which Krum selects an attacker, the
       same by the isotropic closed form, and 1 or 0 for whether Krum selects an attacker with
-      the epsilon in use. Empty when Krum has no answer or there is nobody to attack.
+      the epsilon in use, left out where scores are equal and the order of clients decides. Empty
+      when Krum has no answer or there is nobody to attack.
     """
     attacks = np.asarray(is_byzantine, bool)
     counts = {'num_byzantine': int(attacks.sum()), 'max_byzantine': self.max_byzantine}
@@ -83,7 +84,8 @@ class KrumCertificate:
       return cells
     intervals = krum_breaking_point.ipm_intervals_from_ray(ray, **counts)
     cells[EXACT] = krum_breaking_point.breaking_epsilon(intervals)
-    if attack_active:
+    is_tie = krum_breaking_point.selection_margin(ray, 1.0 + self.epsilon, **counts) == 0
+    if attack_active and not is_tie:
       cells[PREDICTED] = int(any(_holds(interval, self.epsilon) for interval in intervals))
     return cells
 

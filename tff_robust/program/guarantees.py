@@ -95,7 +95,8 @@ def _kappa(experiment: config.ExperimentConfig) -> str:
   """Returns what the bound on kappa says about the rule, as it is told or in truth."""
   aggregation = experiment.aggregation
   cohort = experiment.training.clients_per_round
-  if aggregation.preaggregators:
+  mixed = tuple(aggregation.preaggregators) == ('nearest_neighbor_mixing',)
+  if aggregation.preaggregators and not mixed:
     names = ' then '.join([*aggregation.preaggregators, aggregation.aggregator])
     return f'No bound on kappa is known here for {names}; see measured_kappa of each round.'
   declared = aggregation.options.get('max_byzantine')
@@ -104,7 +105,7 @@ def _kappa(experiment: config.ExperimentConfig) -> str:
     in_cohort = experiment.attack.num_byzantine if experiment.attack.placement == 'cohort' else 1
     declared = max(1, in_cohort)
   words = robustness.describe_bound(
-    aggregation.aggregator, num_clients=cohort, max_byzantine=int(declared)
+    aggregation.aggregator, num_clients=cohort, max_byzantine=int(declared), mixed=mixed
   )
   actual = experiment.attack.num_byzantine
   if experiment.attack.placement == 'cohort' and actual > int(declared):

@@ -149,7 +149,7 @@ def selection_margin(ray: Ray, t: float, *, num_byzantine: int, max_byzantine: i
 
   Positive: Krum selects an attacker. Negative: an honest row. Zero: the smallest
   client id decides. NaN where the rule gives no answer (more non-finite rows than
-  `max_byzantine`, no attacker, or no finite honest row).
+  `max_byzantine`) or there is no attacker. Infinity without a finite honest row.
   """
   neighbors = _neighbors(ray, num_byzantine, max_byzantine)
   if neighbors is None:
@@ -162,7 +162,8 @@ def selection_margin(ray: Ray, t: float, *, num_byzantine: int, max_byzantine: i
     [_off_diagonal(ray.squared_distances), np.repeat(to_attacker[:, None], num_byzantine, axis=1)],
     axis=1,
   )
-  return float(np.sort(to_others, axis=1)[:, :k].sum(axis=1).min() - attacker)
+  honest = np.sort(to_others, axis=1)[:, :k].sum(axis=1)
+  return float(honest.min(initial=np.inf) - attacker)
 
 
 def selection_intervals(
@@ -273,7 +274,7 @@ def _neighbors(ray: Ray, num_byzantine: int, max_byzantine: int) -> _Neighbors |
   num_honest = len(ray.products)
   num_clients = num_honest + ray.num_nonfinite + num_byzantine
   checks.enough_clients('krum', num_clients, max_byzantine, 2 * max_byzantine + 3)
-  if num_byzantine == 0 or num_honest == 0 or ray.num_nonfinite > max_byzantine:
+  if num_byzantine == 0 or ray.num_nonfinite > max_byzantine:
     return None
   k = num_clients - max_byzantine - 2
   return _Neighbors(k, max(0, k - num_byzantine + 1))

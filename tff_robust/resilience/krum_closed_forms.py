@@ -5,8 +5,9 @@ noise of energy D (the trace of its covariance) spread over many coordinates, so
 noises are nearly orthogonal to each other and to the gradient. Heteroscedastic: the
 same with a different energy for each row. Then every squared distance is close to its
 expectation, and b colluders at squared distance A from the honest rows are selected
-if and only if A < 2 rho D, with rho = (n - f - 2) / (n - f - 1 - b): their score counts
-b - 1 zeros among n - f - 2 neighbours.
+if and only if A < 2 rho D. With k = n - f - 2 neighbours, rho = k / (k - b + 1) for b <= f + 1,
+since their score counts b - 1 zeros. Beyond that, k - h + 1 = b - f - 1 neighbours of each honest
+row are attackers too, and rho = (h - 1) / (h - b) for the h = n - b honest ones.
 
 R, the signal-to-noise ratio, is the squared norm of the gradient divided by D. Real
 gradients are anisotropic, so the exact certificate of `krum_breaking_point` is what
@@ -26,9 +27,11 @@ KNOWLEDGE = knowledge_modes.ALL
 
 
 def neighbor_ratio(*, num_clients: int, num_byzantine: int, max_byzantine: int) -> float:
-  """Returns rho, a row's neighbours divided by an attacker's honest neighbours.
+  """Returns rho: how much further than honest rows attackers may be, in squared distance.
 
-  Infinity if attackers fill each other's neighbourhoods (more of them than declared).
+  An honest row's honest neighbours, when it has as few attackers among them as can be, over how
+  many more honest neighbours an attacker then counts than an honest row attackers. Infinity if
+  that is none: attackers as many as the honest rows, or more, are always selected.
 
   Raises:
     ValueError: If Krum is not defined for n and f, or num_byzantine is not in [1, n).
@@ -40,8 +43,10 @@ def neighbor_ratio(*, num_clients: int, num_byzantine: int, max_byzantine: int) 
       ' of the round.'
     )
   neighbors = num_clients - max_byzantine - 2
-  honest_neighbors = neighbors - num_byzantine + 1
-  return neighbors / honest_neighbors if honest_neighbors > 0 else math.inf
+  # An honest row has n - b - 1 honest ones to choose from.
+  attackers_among = max(0, neighbors - (num_clients - num_byzantine - 1))
+  more = neighbors - num_byzantine + 1 - attackers_among
+  return (neighbors - attackers_among) / more if more > 0 else math.inf
 
 
 def isotropic_breaking_epsilon(
@@ -177,24 +182,29 @@ def heteroscedastic_breaking_epsilon(
   m = 0 reduces when all energies are equal.
 
   Args:
-    honest: [h, d], the honest messages as sent; rows that are not finite are left out.
+    honest: [h, d], the honest messages as sent. Rows that are not finite count for n alone.
     num_byzantine: b.
     max_byzantine: f, as Krum is told, at least b.
 
   Returns:
-    A nonnegative number; zero when no epsilon is selected.
+    A nonnegative number; zero when no epsilon is selected, as with more than f rows that are not
+    finite, for which Krum has no answer.
   """
   rows = signal_to_noise.finite_rows(honest)
   num_honest = len(rows)
-  num_clients = num_honest + num_byzantine
+  num_clients = len(honest) + num_byzantine
   neighbor_ratio(num_clients=num_clients, num_byzantine=num_byzantine, max_byzantine=max_byzantine)
   checks.at_least('max_byzantine', max_byzantine, num_byzantine)
+  if num_clients - num_byzantine - num_honest > max_byzantine:
+    return 0.0
   center = rows.mean(axis=0)
   energies = np.sort(((rows - center) ** 2).sum(axis=1)) * num_honest / (num_honest - 1)
   total = np.concatenate([[0.0], np.cumsum(energies)])
   k = num_clients - max_byzantine - 2
   shared = k - num_byzantine + 1
-  entered = np.arange(min(num_byzantine, shared - 1) + 1)
+  entered = np.arange(max(0, k + 1 - num_honest), min(num_byzantine, shared - 1) + 1)
+  if not len(entered):  # The attackers are nearer to each other than honest rows to anyone.
+    return math.inf
   rooms = (
     (k - entered / num_honest) * energies[0]
     + (total[k - entered + 1] - energies[0])

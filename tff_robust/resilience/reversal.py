@@ -114,8 +114,9 @@ def nearest_neighbor_mixing_entry_epsilon(
   """Returns the epsilon below which attackers enter honest neighbourhoods in mixing.
 
   (1 + epsilon)^2 (R + 1/h) < 1 + 1/h: an honest row is then nearer to the attackers
-  than to other honest rows. Above it, and with b <= f, all honest rows mix to the same
-  mean, and any rule on the mixed rows is unharmed. Zero if attackers never enter.
+  than to other honest rows. Above it, and with b <= f, honest rows mix with honest rows alone (with
+  b = f, all to the same mean, and any rule on the mixed rows is unharmed). Zero if attackers
+  never enter.
   """
   checks.at_least('num_honest', num_honest, 2)
   checks.nonnegative('signal_to_noise_ratio', signal_to_noise_ratio)

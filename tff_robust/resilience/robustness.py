@@ -82,32 +82,49 @@ BOUNDS: Mapping[str, Callable[..., float]] = {
   'coordinate_median': median_bound,
   'smea': smea_bound,
 }
+# What a bound is not proved for.
+_UNPROVED = {
+  'krum': ' (Proved for Krum that counts n - f - 1 others; for n - f - 2 no proof is known.)'
+}
 # Those whose bound is for the stronger notion.
 AGAINST_TOP_EIGENVALUE = ('smea',)
 
 
-def describe_bound(rule: str, *, num_clients: int, max_byzantine: int) -> str:
+def describe_bound(rule: str, *, num_clients: int, max_byzantine: int, mixed: bool = False) -> str:
   """Returns one sentence that says what the bound of `rule` promises.
 
   Args:
     rule: A registry name.
     num_clients: n.
     max_byzantine: f.
+    mixed: Whether nearest-neighbour mixing comes before the rule.
   """
   setting = f'f={max_byzantine} of {num_clients}'
   if max_byzantine == 0:
     return f'{rule} is told that nobody is Byzantine: no guarantee against a single one.'
-  if rule == 'mean':
+  if rule == 'mean' and not mixed:
     return f'mean has no guarantee at {setting}: one client moves it anywhere.'
-  if rule not in BOUNDS:
-    return f'No bound on kappa is known here for {rule}; see the kappa measured in each round.'
+  against_top = rule in AGAINST_TOP_EIGENVALUE
+  name = f'nearest_neighbor_mixing then {rule}' if mixed else rule
+  if rule not in BOUNDS or (mixed and against_top):
+    return f'No bound on kappa is known here for {name}; see the kappa measured in each round.'
   kappa = BOUNDS[rule](num_clients=num_clients, max_byzantine=max_byzantine)
+  unproved = _UNPROVED.get(rule, '')
+  spread = (
+    'variance of honest updates in any one direction'
+    if against_top
+    else ('spread of honest updates')
+  )
+  if mixed:
+    kappa = nearest_neighbor_mixing_bound(
+      kappa, num_clients=num_clients, max_byzantine=max_byzantine
+    )
   if kappa > 1:
     return (
-      f'No guarantee for {rule} at {setting}: kappa is at most {kappa:.3g}, so its error may'
-      ' exceed the spread of honest updates.'
+      f'No guarantee for {name} at {setting}: kappa is at most {kappa:.3g}, so its error may'
+      f' exceed the {spread}.{unproved}'
     )
-  return f'{rule} at {setting} is robust with kappa at most {kappa:.3g}.'
+  return f'{name} at {setting} is robust with kappa at most {kappa:.3g}, of the {spread}.{unproved}'
 
 
 def empirical_kappa(
@@ -130,7 +147,8 @@ def empirical_kappa(
       instead of its trace, as the definition for SMEA does.
 
   Returns:
-    At least 0; infinity if all rows of a subset agree and the rule returns another.
+    At least 0; infinity if all rows of a subset agree and the rule returns another, or if what
+    it returns is not finite.
 
   Raises:
     ValueError: If there are more than a million subsets, or 2f >= n.
@@ -156,7 +174,10 @@ def measured_kappa(
   """Returns what `empirical_kappa` returns, from an aggregate [d] that is known."""
   rows = np.asarray(updates, np.float64)
   num_clients = len(rows)
-  offsets = rows - np.asarray(aggregate, np.float64)
+  aggregate = np.asarray(aggregate, np.float64)
+  if not np.isfinite(aggregate).all():
+    return math.inf
+  offsets = rows - aggregate
   gram = offsets @ offsets.T
   worst = 0.0
   for members in _subsets(num_clients, max_byzantine, honest):
