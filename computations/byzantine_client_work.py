@@ -44,7 +44,8 @@ def build_byzantine_client_work(
     clean_work: The same work without noise, on the same batches; needed for the two
       `*_clean` views and for `byzantine_dp_noise`, refused otherwise.
     byzantine_dp_noise: Whether a compromised client adds to its row the noise that its own
-      honest message would have carried (its honest message minus its clean one).
+      honest message would have carried (its honest message minus its clean one), or none if
+      these are not finite.
 
   Returns:
     A client work process of the same data, result and measurement types, with state
@@ -130,7 +131,10 @@ def build_byzantine_client_work(
   @tff.tensorflow.computation(orders_type, sent_type, sent_type)
   @tf.function(autograph=False)
   def obey_with_noise(orders: Any, sent: Any, clean: Any) -> Any:
-    return obey(orders, sent, sent.update['message'] - clean.update['message'])
+    noise = sent.update['message'] - clean.update['message']
+    # A client whose own training diverged attacks all the same.
+    usable = tf.reduce_all(tf.math.is_finite(noise))
+    return obey(orders, sent, tf.where(usable, noise, tf.zeros_like(noise)))
 
   @tff.federated_computation(sent_type)
   def row_of(sent: Any) -> Any:

@@ -39,11 +39,19 @@ def test_passes_over_messages_that_are_not_finite():
   np.testing.assert_array_equal(answers[1][0], rounds[0, 1])
 
 
-def test_sends_zeros_for_a_round_in_which_nothing_was_finite():
+def test_sends_zeros_until_something_finite_was_seen():
   rounds = _rounds(2)
   rounds[0] = np.nan
   answers = _play(replay.build_replay(), rounds)
   np.testing.assert_array_equal(answers, np.zeros((2, 2, 4)))
+
+
+@pytest.mark.parametrize('unseen', [np.full((3, 4), np.nan), np.zeros((0, 4))])
+def test_goes_on_with_the_last_message_that_was_seen(unseen):
+  rounds = [*_rounds(2), unseen.astype(np.float32), *_rounds(3)[2:]]
+  answers = _play(replay.build_replay(), rounds)
+  for sent, source in zip(answers[1:], [rounds[0], rounds[1], rounds[1]], strict=True):
+    np.testing.assert_array_equal(sent, np.stack([source[0]] * 2))
 
 
 def test_harms_the_mean_once_the_gradient_has_turned():

@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 import tensorflow_federated as tff
@@ -111,6 +113,25 @@ def test_byzantine_noise_is_the_noise_of_the_clients_own_honest_message(sent):
   assert np.abs(noise[0] - noise[1]).max() > 0.01
   np.testing.assert_allclose(noisy[:NUM_BYZANTINE] - silent[:NUM_BYZANTINE], noise, atol=1e-6)
   np.testing.assert_array_equal(noisy[HONEST], silent[HONEST])
+
+
+def test_a_byzantine_client_whose_own_training_diverged_attacks_without_noise(monkeypatch):
+  silent = run(wrap())[0]
+  original = toy_problems.cohort
+
+  def diverging(problem, **options):
+    values = original(problem, **options)
+    first = values[0]
+    first['examples'] = first['examples'].map(
+      lambda example: collections.OrderedDict(x=example['x'] * float('nan'), y=example['y'])
+    )
+    return values
+
+  monkeypatch.setattr(toy_problems, 'cohort', diverging)
+  noisy = run(wrap(byzantine_dp_noise=True))[0]
+  np.testing.assert_allclose(noisy[0], silent[0], atol=1e-6)
+  assert np.isfinite(noisy).all()
+  assert np.abs(noisy[1] - silent[1]).max() > 0.01
 
 
 def test_views_that_make_no_sense_are_refused():

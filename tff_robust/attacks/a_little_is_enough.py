@@ -43,7 +43,8 @@ def supported_deviations(num_clients: Any, num_byzantine: Any) -> tf.Tensor:
 
   With s = floor(n / 2 + 1) - b supporters needed for a majority, z is the normal
   quantile of (n - b - s) / (n - b): 0 for one attacker among 25, 1.07 for eleven. With
-  attackers in the majority s counts as 1.
+  attackers in the majority s counts as 1. For one attacker and an even n it is slightly
+  negative (-0.14 for ten clients), as the formula has it: the shift is then upwards.
 
   Args:
     num_clients: n.

@@ -24,6 +24,8 @@ def fang_krum(
   and theorem 1, https://arxiv.org/abs/1911.11815. With full knowledge, on updates
   instead of weights, and with all attackers' rows equal (the paper lets b - 1 of them
   differ by a small distance). The attackers' number in the bound is what Krum is told.
+  On messages before their DP noise (`honest_clean`) the search is against a Krum that sees
+  these, and its step smaller than the noisy messages would allow.
 
   Args:
     honest: float32 [h, d], as sent; rows that are not finite are left out.

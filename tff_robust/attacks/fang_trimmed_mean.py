@@ -29,7 +29,7 @@ def fang_trimmed_mean(
     honest: float32 [h, d]; rows that are not finite are left out.
     seed: int64 [2].
     num_byzantine: How many attackers answer, b.
-    factor: How far beyond, above 1.
+    factor: How far beyond, at least 1.
 
   Returns:
     float32 [b, d], uniform draws; zeros when no row is finite.

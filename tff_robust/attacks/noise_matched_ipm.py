@@ -25,8 +25,9 @@ def noise_matched_ipm(
   betrays itself by its norm. With noise of its own an attacker's message passes tests
   of norm and distribution. The share c that the colluders draw in common keeps them
   close to each other: with c = 0 Krum selects them hardly more often than honest
-  clients, with c >= 0.5 nearly always. What remains visible is the distance of a
-  pair, which two independent noises cannot make so small.
+  clients, with c = 0.5 in all rounds that were tried for b = 5 and 11 of 25, and in 58 % of
+  them for b = 2. What remains visible is the distance of a pair,
+  which two independent noises cannot make so small.
 
   Inner product manipulation: Cong Xie, Oluwasanmi Koyejo, Indranil Gupta, "Fall of
   Empires", UAI 2019, https://arxiv.org/abs/1903.03936. The matched noise is our own.

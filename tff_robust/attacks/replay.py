@@ -37,13 +37,14 @@ def replay(
     num_byzantine: How many attackers answer, b.
 
   Returns:
-    The next state, and float32 [b, d] with all rows equal. When no row is finite,
-    zeros take the place of a message.
+    The next state, and float32 [b, d] with all rows equal. When no row is finite, the last
+    message that was seen takes its place; zeros before the first.
   """
   seen = tf.convert_to_tensor(seen)
   finite = tf.reduce_all(tf.math.is_finite(seen), axis=1)
   candidates = tf.boolean_mask(seen, finite)[:1]
-  current = tf.reduce_sum(candidates, axis=0)
+  # Where there is nothing to see, what was seen last is seen again.
+  current = tf.cond(tf.shape(candidates)[0] > 0, lambda: candidates[0], lambda: state.waiting[-1])
   delay = tf.shape(state.waiting, out_type=tf.int64)[0]
   row = tf.where(state.num_seen >= delay, state.waiting[0], current)
   waiting = tf.concat([state.waiting[1:], current[tf.newaxis, :]], axis=0)
