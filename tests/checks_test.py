@@ -51,6 +51,27 @@ def test_values_of_another_kind_are_named(value, kind, message):
     checks.of_kind('option', value, kind)
 
 
+@pytest.mark.parametrize('check', [checks.positive, checks.nonnegative, checks.finite])
+@pytest.mark.parametrize('value', [None, '3', True, [1.0]])
+def test_what_is_no_number_is_named(check, value):
+  with pytest.raises(ValueError, match=r'max_norm=.* must be a number; give one such as 0\.5'):
+    check('max_norm', value)
+  check('max_norm', np.float32(2))
+
+
+def test_too_small_rounds_get_advice_that_can_be_taken():
+  with pytest.raises(ValueError, match='lower max_byzantine or raise clients_per_round'):
+    checks.enough_clients('krum', 6, 2, 7)
+  with pytest.raises(ValueError) as caught:
+    checks.enough_clients('foolsgold', 1, 0, 2)
+  assert str(caught.value) == (
+    "aggregator 'foolsgold' needs at least 2 clients a round, but clients_per_round=1; raise"
+    ' clients_per_round.'
+  )
+  with pytest.raises(ValueError, match=r'lower max_byzantine or lower bucket_size\.$'):
+    checks.enough_clients('krum', 6, 2, 7, cure='lower bucket_size')
+
+
 def test_vectors_of_another_shape_are_named():
   for shape in ([9], [None], None):
     checks.vector('weights', tf.TensorShape(shape), 9, 'row of updates')

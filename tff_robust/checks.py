@@ -51,18 +51,21 @@ def of_kind(argument: str, value: Any, kind: type) -> None:
 
 def positive(argument: str, value: float) -> None:
   """Raises unless `value` is a finite number above zero."""
+  of_kind(argument, value, float)
   if not (math.isfinite(value) and value > 0):
     raise ValueError(f'{argument}={value} must be a finite number above 0.')
 
 
 def nonnegative(argument: str, value: float) -> None:
   """Raises unless `value` is a finite number of at least zero."""
+  of_kind(argument, value, float)
   if not (math.isfinite(value) and value >= 0):
     raise ValueError(f'{argument}={value} must be a finite number of at least 0.')
 
 
 def finite(argument: str, value: float) -> None:
   """Raises unless `value` is a finite number."""
+  of_kind(argument, value, float)
   if not math.isfinite(value):
     raise ValueError(f'{argument}={value} must be a finite number.')
 
@@ -105,6 +108,7 @@ def enough_clients(
   *,
   counted: str = 'clients_per_round',
   kind: str = 'aggregator',
+  cure: str = 'raise clients_per_round',
 ) -> None:
   """Raises when `rule` is not defined for so many declared Byzantine clients.
 
@@ -115,14 +119,15 @@ def enough_clients(
     required: The smallest n for which the rule is defined at this f.
     counted: What `num_clients` is, in words.
     kind: What `rule` is, in words.
+    cure: What gives it more of what is counted.
   """
   if max_byzantine < 0:
     raise ValueError(f'max_byzantine={max_byzantine} must be at least 0 for {kind} {rule!r}.')
   if num_clients < required:
+    told = f' with max_byzantine={max_byzantine}' if max_byzantine else ''
     raise ValueError(
-      f'{kind} {rule!r} with max_byzantine={max_byzantine} needs at least {required} clients'
-      f' a round, but {counted}={num_clients}; lower max_byzantine or raise'
-      ' clients_per_round.'
+      f'{kind} {rule!r}{told} needs at least {required} clients a round, but'
+      f' {counted}={num_clients}; {"lower max_byzantine or " if told else ""}{cure}.'
     )
 
 

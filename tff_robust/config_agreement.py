@@ -120,7 +120,10 @@ def _check_rows_of_rule(
   rows = aggregation.rows_before_rule(cohort)
   counted = 'clients_per_round' if rows == cohort else 'rows after pre-aggregation'
   required = entry.required_clients(options)
-  checks.enough_clients(aggregator, rows, max_byzantine, required, counted=counted)
+  cure = 'raise clients_per_round'
+  if rows != cohort and 'bucket_size' in options:
+    cure += ' or lower bucket_size'
+  checks.enough_clients(aggregator, rows, max_byzantine, required, counted=counted, cure=cure)
   if entry.searches_subsets:
     subset_limit.check(aggregator, num_clients=rows, max_byzantine=max_byzantine)
   allowed = rows - max_byzantine

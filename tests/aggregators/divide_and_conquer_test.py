@@ -53,3 +53,11 @@ def test_an_empty_intersection_rejects_the_round():
   output = rule.apply((), rows, np.ones(3), _SEED)
   assert output.measurements['round_rejected']
   np.testing.assert_array_equal(output.aggregate, np.zeros(3))
+
+
+def test_a_factor_that_drops_nothing_is_refused():
+  build = divide_and_conquer.build_divide_and_conquer
+  with pytest.raises(ValueError, match=r'filter_factor=0\.4 with max_byzantine=2 drops no row'):
+    build(max_byzantine=2, filter_factor=0.4)
+  build(max_byzantine=2, filter_factor=0.5)
+  build(max_byzantine=0, filter_factor=0.4)

@@ -117,6 +117,19 @@ def test_xie_clamps_where_krum_refuses():
     krum.krum(rows, max_byzantine=5)
 
 
+def test_xie_gives_no_answer_with_more_bad_rows_than_the_lowered_f():
+  rows = np.random.default_rng(1).normal(size=[5, 4]).astype(np.float32)
+  rows[0] = np.nan
+  # f is lowered to 1, and one bad row is left out as in Krum.
+  assert _selected('krum_xie', rows, 5)[1] == [1 + _krum(rows[1:], 0)[0]]
+  rows[1:3] = np.inf
+  output = krum_variants.build_krum_xie(max_byzantine=5).apply(
+    (), tf.constant(rows), tf.ones([5]), tf.constant([0, 0], tf.int64)
+  )
+  assert output.measurements['round_rejected']
+  np.testing.assert_array_equal(output.aggregate, np.zeros(4))
+
+
 def test_reversed_sum_is_won_by_an_isolated_outlier():
   rows = np.random.default_rng(0).normal(size=[9, 4]).astype(np.float32)
   rows[6] = 1e6

@@ -1,5 +1,7 @@
 """The filter in front of a rule, in whole learning processes on the embedded digits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,18 @@ def test_rule_that_fails_alone_learns_behind_the_filter(aggregator, epsilon, dig
   assert not any(bool(rule['round_rejected']) for rule in measured)
   assert alone < 0.2
   assert filtered > 0.5
+
+
+def test_copies_of_a_message_take_it_along_and_with_it_the_round(digits):
+  chosen = dataclasses.replace(
+    experiment(),
+    attack=config.AttackConfig(
+      attack='mimic', options={'attack_warmup_rounds': 1}, num_byzantine=NUM_BYZANTINE
+    ),
+  )
+  _, measured = train(chosen, digits, 3, num_byzantine=NUM_BYZANTINE)
+  assert [int(rule['num_filtered']) for rule in measured] == [NUM_BYZANTINE + 1] * 3
+  assert all(bool(rule['round_rejected']) for rule in measured)
 
 
 def test_sizes_of_clients_are_demanded(digits):

@@ -44,7 +44,10 @@ def _can_resolve(conflicts: tf.Tensor, rows: tf.Tensor, num_removed: tf.Tensor) 
     budgets = tf.concat([budgets - 1, spent], axis=0)
     manageable = tf.debugging.Assert(
       tf.shape(rows)[0] <= _MAX_BRANCHES,
-      ['Too many ways to leave out rows; lower max_byzantine or use another aggregator.'],
+      [
+        f'minimum_diameter_averaging is undecided between more than {_MAX_BRANCHES} ways to leave'
+        ' out rows; lower max_byzantine or use another aggregator.'
+      ],
     )
     with tf.control_dependencies([manageable]):
       return tf.identity(rows), budgets, found

@@ -95,9 +95,11 @@ def enough_clients(
     return updates
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   num_clients = tf.shape(updates)[0]
+  told = f' with max_byzantine={max_byzantine}' if max_byzantine else ''
   message = (
-    f'{kind} {rule} with max_byzantine={max_byzantine} needs at least {required} clients'
-    ' a round; lower max_byzantine or raise clients_per_round. Clients of this round:'
+    f'{kind} {rule}{told} needs at least {required} clients a round;'
+    f' {"lower max_byzantine or " if told else ""}raise clients_per_round. Clients of this round'
+    ' (rows, after pre-aggregation):'
   )
   enough = tf.debugging.Assert(num_clients >= required, [message, num_clients])
   with tf.control_dependencies([enough]):

@@ -89,7 +89,7 @@ def divide_and_conquer(
   Each iteration takes random coordinates, centres the updates, projects them on their
   top right singular vector and drops the `floor(filter_factor * f)` largest squared
   projections; the rows that pass all iterations are averaged. Ties keep the smallest
-  row index.
+  row index; how projections that are equal but for rounding compare is left to it.
 
   Args:
     updates: float32 [n, d].
@@ -97,7 +97,8 @@ def divide_and_conquer(
     seed: int64 [2], from which the coordinates are drawn.
     num_iterations: How many subsets of coordinates are tried.
     num_coordinates: Size of a subset (all coordinates, if d is smaller).
-    filter_factor: How many rows a filter drops, in units of f (c in the paper).
+    filter_factor: How many rows a filter drops, in units of f (c in the paper); with f above 0,
+      so many that it is at least one.
 
   Returns:
     float32 [d]; all zeros if no row passes, or if more than f rows hold a NaN or an
@@ -111,16 +112,24 @@ def divide_and_conquer(
     ValueError: If n is known while tracing and too small, or an option is out of range.
     tf.errors.InvalidArgumentError: If n turns out too small at run time.
   """
-  _check(num_iterations, num_coordinates, filter_factor)
+  _check(num_iterations, num_coordinates, filter_factor, max_byzantine)
   return _divide_and_conquer(
     updates, seed, max_byzantine, num_iterations, num_coordinates, filter_factor
   )[0]
 
 
-def _check(num_iterations: int, num_coordinates: int, filter_factor: float) -> None:
+def _check(
+  num_iterations: int, num_coordinates: int, filter_factor: float, max_byzantine: int
+) -> None:
+  checks.whole_at_least('max_byzantine', max_byzantine, 0)
   checks.whole_at_least('num_iterations', num_iterations, 1)
   checks.whole_at_least('num_coordinates', num_coordinates, 1)
   checks.positive('filter_factor', filter_factor)
+  if 0 < filter_factor * max_byzantine < 1:
+    raise ValueError(
+      f'filter_factor={filter_factor} with max_byzantine={max_byzantine} drops no row; raise it'
+      f' to at least {1 / max_byzantine:.3g}.'
+    )
 
 
 def build_divide_and_conquer(
@@ -131,8 +140,7 @@ def build_divide_and_conquer(
   filter_factor: float = 1.0,
 ) -> rule.AggregationRule:
   """Returns the rule `divide_and_conquer`, which also measures `selected`."""
-  checks.whole_at_least('max_byzantine', max_byzantine, 0)
-  _check(num_iterations, num_coordinates, filter_factor)
+  _check(num_iterations, num_coordinates, filter_factor, max_byzantine)
   return finite_rows.build_rule(
     _NAME,
     lambda updates, seed: _divide_and_conquer(

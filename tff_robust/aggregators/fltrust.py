@@ -56,7 +56,8 @@ def fltrust(updates: signatures.Updates, *, root_update: tf.Tensor) -> signature
   """The average of the updates, rescaled to the root update's norm, weighted by trust.
 
   The trust of a row is its cosine to the root update g, or 0 where that is negative:
-  sum_i trust_i (|g| / |x_i|) x_i / sum_i trust_i. The weights of clients play no part.
+  sum_i trust_i (|g| / |x_i|) x_i / sum_i trust_i. The weights of clients play no part, and
+  entries below 2**-126 may count as zero.
 
   Args:
     updates: float32 [n, d].

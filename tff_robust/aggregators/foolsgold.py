@@ -63,7 +63,8 @@ def foolsgold(updates: signatures.Updates) -> signatures.Aggregate:
   Sybils of one attacker push the same way, round after round, and lose their weight.
   The paper compares clients by all that they have ever sent; this rule sees one
   round's rows without their senders, and compares these. With histories at hand, use
-  `learning_rates` on them. Weights are normalised to a mean.
+  `learning_rates` on them. Weights are normalised to a mean. Entries below 2**-126 may count
+  as zero.
 
   Args:
     updates: float32 [n, d], n >= 2.

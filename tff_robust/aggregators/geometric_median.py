@@ -10,6 +10,9 @@ import tensorflow as tf
 from tff_robust import checks, signatures
 from tff_robust.aggregators import averages, demands, distances, finite_rows, rule
 
+# The inverse of a smaller number overflows.
+_LEAST_SMOOTHING = 1e-300
+
 
 def required_clients(max_byzantine: int) -> int:
   """Returns the smallest round for which the rule is defined, 2f + 1."""
@@ -87,6 +90,7 @@ def _geometric_median(
 
 def _check(smoothing: float, tolerance: float, max_iterations: int) -> None:
   checks.positive('smoothing', smoothing)
+  checks.at_least('smoothing', smoothing, _LEAST_SMOOTHING)
   checks.nonnegative('tolerance', tolerance)
   checks.whole_at_least('max_iterations', max_iterations, 1)
 

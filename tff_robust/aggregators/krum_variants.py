@@ -30,7 +30,8 @@ class Variant(NamedTuple):
     required_clients: f to the smallest round that the code accepts.
     num_selected: `(n, f) -> int32 []`, how many rows of lowest score are averaged.
     choose: `(scores, f, num_selected) -> int32 [m]`, the selected rows.
-    rejects: Whether more than f non-finite rows reject the round.
+    tolerated: `(n, f) -> int32 []`, the f of which more non-finite rows reject the round.
+    rejects: Whether they do.
   """
 
   repository: str
@@ -39,6 +40,7 @@ class Variant(NamedTuple):
   required_clients: Callable[[int], int] = krum.required_clients
   num_selected: Callable[[tf.Tensor, int], Any] = lambda n, f: 1
   choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+  tolerated: Callable[[tf.Tensor, int], Any] = lambda n, f: f
   rejects: bool = True
 
 
@@ -61,8 +63,11 @@ def _nearest(offset: int, power: int) -> Callable[[tf.Tensor, tf.Tensor, int], t
 def _clamped(squared_distances: tf.Tensor, updates: tf.Tensor, max_byzantine: int) -> tf.Tensor:
   del updates
   num_rows = tf.shape(squared_distances)[0]
-  tolerated = tf.minimum(max_byzantine, (num_rows - 3) // 2)
-  return krum.neighbour_sums(squared_distances, num_rows - tolerated - 2)
+  return krum.neighbour_sums(squared_distances, num_rows - _lowered(num_rows, max_byzantine) - 2)
+
+
+def _lowered(num_rows: tf.Tensor, max_byzantine: int) -> tf.Tensor:
+  return tf.minimum(max_byzantine, (num_rows - 3) // 2)
 
 
 def _flower_legacy(
@@ -135,7 +140,8 @@ VARIANTS: Mapping[str, Variant] = {
   ),
   'krum_calicarpa': Variant(
     'calicarpa/krum',
-    'Sums unsquared distances over n - f - 1 others, and averages n - f - 2 rows.',
+    'Sums unsquared distances over n - f - 1 others, and averages n - f - 2 rows. (It refuses'
+    ' f = 0, which is allowed here.)',
     _nearest(offset=1, power=1),
     num_selected=lambda n, f: n - f - 2,
   ),
@@ -174,6 +180,7 @@ VARIANTS: Mapping[str, Variant] = {
     'Lowers f to floor((n - 3) / 2) in silence when n < 2f + 3.',
     _clamped,
     required_clients=lambda f: 3,
+    tolerated=_lowered,
   ),
   'krum_reversed': Variant(
     'Robust Federated Learning with Differential Privacy (2024), section 3.1',
@@ -196,7 +203,7 @@ def _select(
   )
   num_rows = tf.shape(updates)[0]
   num_nonfinite = num_rows - tf.math.count_nonzero(demands.finite_rows(updates), dtype=tf.int32)
-  rejected = (num_nonfinite > max_byzantine) & variant.rejects
+  rejected = (num_nonfinite > variant.tolerated(num_rows, max_byzantine)) & variant.rejects
   scores = variant.score(distances.squared_distances(updates), updates, max_byzantine)
   num_selected = tf.convert_to_tensor(variant.num_selected(num_rows, max_byzantine), tf.int32)
   chosen = (variant.choose or _lowest)(scores, num_selected)

@@ -96,8 +96,9 @@ def smea(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
   """The mean of the n - f updates whose covariance has the smallest top eigenvalue.
 
   Exact: the top eigenvalue of every subset, by way of its (n - f) x (n - f) inner
-  products. Ties go to the lexicographically first subset. The number of subsets, n over
-  f, is limited to 200,000 (f = 5 of 25 has 53,130); `caf` is the polynomial rule with
+  products. Ties go to the lexicographically first subset, as far as rounding leaves equal
+  eigenvalues equal. The number of subsets, n over f, is limited to 200,000 (f = 5 of 25 has
+  53,130); `caf` is the polynomial rule with
   the same purpose.
 
   Args:

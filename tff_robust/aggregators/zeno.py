@@ -127,15 +127,16 @@ def build_zeno(
   was left out. The loss is that of the whole root set in each round; the paper draws a few
   fresh examples for it (n_r, 4 in the authors' code), which is cheaper and noisier. The
   penalty is on the squared norm, as in the paper; the authors' code
-  (https://github.com/xcgoner/icml2019_zeno) takes the mean of the squared entries, so its
-  penalty is `norm_penalty` divided by d here.
+  (https://github.com/xcgoner/icml2019_zeno) takes the mean of the squared entries, so that its
+  rho does what a d-th of it does here.
 
   Args:
     max_byzantine: Declared Byzantine clients, f.
     trial_learning_rate: Of the step with which an update is tried (gamma in the paper), by
       default that of the server: the step that would be taken if the aggregate were it.
     norm_penalty: rho in the paper, by default a 200th of the trial learning rate, the ratio of
-      the authors' demonstration.
+      the authors' demonstration. On the squared norm that is d times as much as in their code:
+      where messages are long (many parameters, DP noise) the shortest win with it; lower it.
   """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   if trial_learning_rate is not None:

@@ -30,7 +30,7 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     max_byzantine: Declared Byzantine clients, f, with n >= 2f + 1.
 
   Returns:
-    float32 [n, d]. Rows that are longer by less than 2**-15 stay.
+    float32 [n, d]. Rows that are longer by less than 2**-14 may stay.
 
   Guarantees:
     Keeps the robustness coefficient of the rule that follows, up to a constant, and the

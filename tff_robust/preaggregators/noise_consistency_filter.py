@@ -30,7 +30,10 @@ def noise_consistency_filter(
   close, the rows with the most such partners are rejected, all of them if several tie: a
   group of colluders goes as a whole, and a row made to lie close to many honest ones goes
   alone. A row can still be made to fall with one of its partners by whoever knows it: a copy
-  of an honest message takes that message along.
+  of an honest message takes that message along. So the third test is for adversaries that see
+  their own messages only: f attackers that all copy one honest message (`mimic`) make f + 1
+  rows fall, and the rule rejects every round, and two that copy one message each make four
+  fall, which leaves the rule with an f that is too low by two.
 
   What remains are attackers with full noise of their own, such as `noise_matched_ipm` without
   shared noise; a rule then faces one more noisy row, as if it were an honest one.
@@ -41,8 +44,8 @@ def noise_consistency_filter(
 
   Returns:
     float32 [n, d]. NaN rows are what a rule takes for infinitely far: it lowers f by their
-    number, and rejects the round when they are more than f, as it should: either there are
-    more attackers than it was told, or honest messages are not what the protocol says.
+    number, and rejects the round when they are more than f: there are more attackers than it
+    was told, or honest messages are not what the protocol says, or were copied.
 
   Guarantees:
     In a round of honest messages, none is rejected with probability at least
