@@ -9,6 +9,7 @@ within a cell too, when the command is given again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -109,7 +110,8 @@ def run(
     summary_file = options.output_dir / summary.FILE_NAME
     if not has_ended(summary_file):
       sys.stderr.write(f'{number} of {len(cells)}: {cell[0]} against {cell[1]}\n')
-      _, exit_status = experiment.prepare(configured, options).run()
+      with contextlib.closing(experiment.prepare(configured, options)) as prepared:
+        _, exit_status = prepared.run()
       if exit_status:
         sys.stderr.write('Interrupted after a whole round; give the command again to go on.\n')
         return exit_status

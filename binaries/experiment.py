@@ -31,6 +31,7 @@ class Experiment:
     guarantees: What the rule promises.
     runtime: One line that says where the run runs.
     honest_messages: What honest messages can be, in words, where they are held against it.
+    residents: Arrays of examples on the device, which `close` frees.
   """
 
   experiment: config.ExperimentConfig
@@ -43,6 +44,12 @@ class Experiment:
   guarantees: guarantees.Guarantees
   runtime: str
   honest_messages: str | None = None
+  residents: tuple[Any, ...] = ()
+
+  def close(self) -> None:
+    """Frees the examples on the device; the experiment cannot be run any more."""
+    for array in self.residents:
+      array.release()
 
   def run(self) -> tuple[summary.Summary, int]:
     """Trains, and writes summary and picture; returns the summary and an exit status.
@@ -123,6 +130,7 @@ class Experiment:
       return 1
     finally:
       contexts.close_context()
+      self.close()
     print(f'{found.table()}\n\nPicture: {self.folder / plots.FILE_NAME}', flush=True)
     if exit_status:
       print(f'Interrupted after a whole round; to go on: {resume}', file=sys.stderr)
@@ -162,13 +170,6 @@ def before_tensorflow() -> None:
   devices.prepare()
 
 
-def _forbid_fewer_digits() -> None:
-  """Keeps GPUs from float32 products with 10 bits, by which gradients would exceed their clip."""
-  import tensorflow as tf
-
-  tf.config.experimental.enable_tensor_float_32_execution(False)
-
-
 def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) -> Experiment:
   """Loads the data, builds the process and makes or opens the folder of the run.
 
@@ -194,7 +195,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   dataset = load.load_dataset(experiment.data.dataset, data_dir=experiment.data.data_dir)
   runtime = contexts.install_context(options.runtime, **options.runtime_options())
   if experiment.privacy.enabled:
-    _forbid_fewer_digits()
+    devices.forbid_fewer_digits()
 
   from binaries import attacked_data, federated_data
   from computations import client_values, learning_process, models, root_set
@@ -212,10 +213,11 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     input_std=data.channel_std,
   )
   holders = attacked_data.build_holders(experiment, data, sampler)
-  source = None
+  source, residents = None, []
   if options.runtime == 'accelerated':
     # In this process the examples can stay on the device; a round then moves indices only.
-    x, y = map(resident.ResidentArray, holders.honest.all_arrays)
+    residents = [resident.ResidentArray(array) for array in holders.honest.all_arrays]
+    x, y = residents
     source = client_values.IndexSource(x, y)
   process = learning_process.build_learning_process(
     experiment,
@@ -259,6 +261,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     guarantees=guarantees.build_guarantees(experiment, num_rounds=plan.num_rounds),
     runtime=runtime,
     honest_messages=honest_messages,
+    residents=tuple(residents),
   )
 
 

@@ -56,6 +56,9 @@ def _serve(listen: str, device: str, client_threads: int | None, tls: Any) -> in
   onednn = devices.prepare()
   place = devices.choose(device)
 
+  # Private clients clip here: products with 10 bits would let gradients exceed their clip.
+  devices.forbid_fewer_digits()
+
   from tff_robust.runtime import worker_service
 
   threads = client_threads or devices.default_client_threads(device)

@@ -42,13 +42,16 @@ def begin(folder, rule, attack, status=None):
 @pytest.fixture
 def started(monkeypatch):
   """Lets cells end at once, with the statuses in `statuses` and then 0; records them."""
-  record = types.SimpleNamespace(cells=[], statuses=[])
+  record = types.SimpleNamespace(cells=[], statuses=[], num_closed=0)
+
+  def close():
+    record.num_closed += 1
 
   def prepare(configured, options):
     record.cells.append((options.output_dir.name, options.resume))
     status = record.statuses.pop(0) if record.statuses else 0
     write_summary(options.output_dir, status='completed', final_accuracy=0.75)
-    return types.SimpleNamespace(run=lambda: (None, status))
+    return types.SimpleNamespace(run=lambda: (None, status), close=close)
 
   monkeypatch.setattr(experiment, 'prepare', prepare)
   return record
@@ -66,6 +69,8 @@ def test_matrix_goes_on_with_cells_that_have_not_ended(tmp_path, started):
   begin(tmp_path, 'krum', 'sign_flip')
   assert run(tmp_path) == 0
   assert started.cells == [('krum-none', True), ('krum-sign_flip', True)]
+  # The data set of a cell does not stay on the device.
+  assert started.num_closed == 2
   lines = (tmp_path / 'matrix.csv').read_text().splitlines()
   assert lines == ['rule,none,sign_flip', 'mean,0.25,0.25', 'krum,0.75,0.75']
 

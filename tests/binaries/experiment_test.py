@@ -40,3 +40,21 @@ def test_private_runs_multiply_all_digits_of_float32(monkeypatch, private):
     assert tf.config.experimental.tensor_float_32_execution_enabled() == (not private)
   finally:
     tf.config.experimental.enable_tensor_float_32_execution(True)
+
+
+def test_examples_leave_the_device_with_the_experiment(tmp_path):
+  described = config.ExperimentConfig(
+    data=config.DataConfig(num_clients=5),
+    training=config.TrainingConfig(num_rounds=1, clients_per_round=5),
+    seed=0,
+  )
+  try:
+    prepared = experiment.prepare(described, run_flags.RunOptions(output_dir=tmp_path / 'run'))
+    first = tf.constant([0], tf.int64)
+    assert [len(array.gather(first)) for array in prepared.residents] == [1, 1]
+    prepared.close()
+    for array in prepared.residents:
+      with pytest.raises(tf.errors.OpError):
+        array.gather(first)
+  finally:
+    experiment.contexts.close_context()

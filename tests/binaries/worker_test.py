@@ -57,6 +57,8 @@ def test_port_that_was_found_is_told(monkeypatch, capsys):
   monkeypatch.setattr(runtime, 'worker_service', service, raising=False)
   monkeypatch.setattr(devices, 'prepare', lambda: 'oneDNN on')
   monkeypatch.setattr(devices, 'choose', lambda device: f'the {device}')
+  fewer = []
+  monkeypatch.setattr(devices, 'forbid_fewer_digits', lambda: fewer.append('forbidden'))
   before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
   try:
     assert worker._serve('127.0.0.1:0', 'cpu', 3, None) == 0
@@ -64,3 +66,5 @@ def test_port_that_was_found_is_told(monkeypatch, capsys):
     for number, handler in before.items():
       signal.signal(number, handler)
   assert capsys.readouterr().out.startswith('worker on 127.0.0.1:4321 (in the clear')
+  # Private clients clip at workers.
+  assert fewer == ['forbidden']

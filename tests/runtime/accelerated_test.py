@@ -1,5 +1,6 @@
 """TensorFlow in this process: one call a client, nothing copied, nothing pinned, no growth."""
 
+import asyncio
 import gc
 import os
 import pathlib
@@ -15,7 +16,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust.runtime import accelerated, errors, interpreter, tensorflow_internals
+from tff_robust.runtime import (
+  accelerated,
+  errors,
+  interpreter,
+  local_function,
+  tensorflow_internals,
+  tff_internals,
+)
 
 INTS = tff.FederatedType(np.int32, tff.CLIENTS)
 
@@ -248,6 +256,81 @@ def test_interrupt_ends_one_long_client(context):
   # The next call waits until the one that was given up has ended.
   assert spin(1) == 1.0
   assert time.monotonic() - start < 10.0
+
+
+def test_interrupt_while_a_function_is_traced_ends_it_too(context, monkeypatch):
+  original = local_function.LocalFunction._trace
+
+  def slowly(self):
+    time.sleep(1.5)
+    return original(self)
+
+  monkeypatch.setattr(local_function.LocalFunction, '_trace', slowly)
+
+  @tff.tensorflow.computation(np.int32)
+  @tf.function
+  def spin_anew(steps):
+    return tf.while_loop(lambda i: i < steps, lambda i: i + 1, [0])[0]
+
+  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  with pytest.raises(KeyboardInterrupt):
+    spin_anew(2**30)
+  monkeypatch.undo()
+  start = time.monotonic()
+  # The next call waits until the one that was given up has ended: not for the loop.
+  assert spin_anew(1) == 1
+  assert time.monotonic() - start < 10.0
+
+
+def test_aggregate_by_a_function_that_is_an_argument(context):
+  add = tff.tensorflow.computation(lambda x, y: x + y, np.int32, np.int32)
+  zero = tff.tensorflow.computation(lambda: 0)
+  report = tff.tensorflow.computation(lambda x: x, np.int32)
+  computation = tff.federated_computation(
+    lambda f, x: tff.federated_aggregate(x, zero(), f, add, report), add.type_signature, INTS
+  )
+  assert computation(add, [1, 2, 3]) == 6
+
+
+def test_caller_is_told_when_its_context_is_closed(monkeypatch):
+  closing = accelerated.AcceleratedContext(client_threads=1)
+  began, go_on = threading.Event(), asyncio.Event()
+  caught = []
+
+  async def never(*_):
+    began.set()
+    await go_on.wait()
+
+  monkeypatch.setattr(closing._context, 'invoke', never)
+
+  def call():
+    try:
+      closing.invoke(add_one, 1)
+    except RuntimeError as error:
+      caught.append(str(error))
+
+  caller = threading.Thread(target=call)
+  caller.start()
+  assert began.wait(20.0)
+  closing.close()
+  caller.join(20.0)
+  assert not caller.is_alive()
+  assert 'closed while a computation ran' in caught[0]
+
+
+def test_data_sets_are_taken_in_by_graphs_for_a_gpu(monkeypatch):
+  def attributes(parameter_type, function):
+    computation = tff.tensorflow.computation(function, parameter_type)
+    local = local_function.LocalFunction(tff_internals.compile_computation(computation))
+    return local._trace()._concrete.function_def.attr
+
+  sequence = tff.SequenceType(np.int32)
+  count = lambda values: values.reduce(0, lambda n, _: n + 1)  # noqa: E731
+  assert attributes(sequence, count)['_noinline'].b
+  monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [f'a {kind}'])
+  assert '_noinline' not in attributes(sequence, count)
+  assert attributes(np.int32, lambda x: x + 1)['_noinline'].b
 
 
 def test_results_that_are_shapes(context):

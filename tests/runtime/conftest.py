@@ -1,6 +1,39 @@
-"""The two contexts of one machine, for tests that both have to pass."""
+"""The two contexts of one machine, for tests that both have to pass, and workers on it."""
+
+import contextlib
+import socket
 
 import pytest
+
+
+@pytest.fixture(scope='session')
+def unused_port():
+  """A function that returns a port that nobody listens on."""
+
+  def find():
+    with socket.create_server(('127.0.0.1', 0)) as server:
+      return server.getsockname()[1]
+
+  return find
+
+
+@pytest.fixture(scope='session')
+def services():
+  """A function that starts workers of our own in this process and yields their addresses."""
+  from tff_robust.runtime import worker_service
+
+  @contextlib.contextmanager
+  def start(num_workers=2, port=0):
+    started = [
+      worker_service.start_worker(f'127.0.0.1:{port}', client_threads=1) for _ in range(num_workers)
+    ]
+    try:
+      yield [f'127.0.0.1:{port}' for _, port in started]
+    finally:
+      for server, _ in started:
+        server.stop(None).wait()
+
+  return start
 
 
 @pytest.fixture(scope='module')

@@ -93,6 +93,16 @@ def test_installing_a_context_closes_the_one_before():
     contexts.close_context()
 
 
+def test_a_context_that_cannot_be_installed_leaves_the_one_before():
+  contexts.install_context('accelerated', client_threads=1)
+  try:
+    with pytest.raises(ValueError, match="device='gpu:7' is not there"):
+      contexts.install_context('accelerated', device='gpu:7')
+    assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
+  finally:
+    contexts.close_context()
+
+
 def test_installed_remote_context_runs_clients_on_its_workers():
   server, port = worker_service.start_worker('127.0.0.1:0', client_threads=1)
   line = contexts.install_context('remote', workers=[f'127.0.0.1:{port}'])

@@ -32,6 +32,8 @@ VECTOR = tff.TensorType(np.float32, [2])
     (np.float64(0.5), tff.TensorType(np.float32), 0.5),
     (b'x', tff.TensorType(np.str_), b'x'),
     ([], tff.TensorType(np.str_, [None]), []),
+    ([b'a\0', b'b'], tff.TensorType(np.str_, [2]), np.array([b'a\0', b'b'], object)),
+    (['ab', 'c'], tff.TensorType(np.str_, [None]), np.array([b'ab', b'c'], object)),
   ],
 )
 def test_takes_values_of_the_same_kind(value, value_type, expected):

@@ -227,7 +227,11 @@ def test_closed_context_says_so():
 
 @pytest.mark.parametrize(
   ('options', 'message'),
-  [({'num_threads': 0}, 'num_threads=0'), ({'default_num_clients': -1}, 'default_num_clients=-1')],
+  [
+    ({'num_threads': 0}, 'num_threads=0'),
+    ({'num_threads': 2.5}, r'num_threads=2\.5 must be a whole number'),
+    ({'default_num_clients': -1}, 'default_num_clients=-1'),
+  ],
 )
 def test_refuses_numbers_out_of_range(options, message):
   with pytest.raises(ValueError, match=message), native.native_context(**options):

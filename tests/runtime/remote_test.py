@@ -1,10 +1,10 @@
 """Clients on two workers: the same values as on one machine, at the same time, or one sentence."""
 
+import collections
 import contextlib
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,24 +30,6 @@ INTS = tff.FederatedType(np.int32, tff.CLIENTS)
 FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 
 
-def _unused_port():
-  with socket.create_server(('127.0.0.1', 0)) as server:
-    return server.getsockname()[1]
-
-
-@contextlib.contextmanager
-def _services(num_workers=2, port=0):
-  """Starts workers of our own in this process; yields their addresses."""
-  started = [
-    worker_service.start_worker(f'127.0.0.1:{port}', client_threads=1) for _ in range(num_workers)
-  ]
-  try:
-    yield [f'127.0.0.1:{port}' for _, port in started]
-  finally:
-    for server, _ in started:
-      server.stop(None).wait()
-
-
 @pytest.fixture(scope='module')
 def binaries():
   """Two C++ workers of TFF."""
@@ -62,12 +44,12 @@ def binaries():
 
 
 @pytest.fixture(params=['binary', 'service'], scope='module')
-def context(request, binaries):
+def context(request, binaries, services):
   with contextlib.ExitStack() as stack:
     if request.param == 'binary':
       addresses = [worker.address for worker in binaries]
     else:
-      addresses = stack.enter_context(_services())
+      addresses = stack.enter_context(services())
     yield stack.enter_context(remote.remote_context(addresses, retry_seconds=5.0))
 
 
@@ -107,6 +89,21 @@ def test_each_client_has_its_member_of_what_all_share(context, num_clients):
   pairs, sums, total, one = share([5] * num_clients)
   assert [tuple(pair) for pair in pairs] == [(1, 2)] * num_clients
   assert (list(sums), total, one) == ([3] * num_clients, 5 * num_clients, 1)
+
+
+def test_values_of_clients_may_come_in_one_structure(context):
+  both = collections.OrderedDict(a=INTS, b=INTS)
+  of_one = tff.federated_computation(lambda arg: tff.federated_map(add_one, arg.a), both)
+  assert of_one(collections.OrderedDict(a=[1, 2, 3], b=[0, 0, 0])) == [2, 3, 4]
+  zipped = tff.federated_computation(lambda arg: tff.federated_map(add, (arg.a, arg.b)), both)
+  assert zipped(collections.OrderedDict(a=[1, 2, 3], b=[10, 20, 30])) == [11, 22, 33]
+  at_server = tff.FederatedType(np.int32, tff.SERVER)
+  total = tff.federated_computation(
+    lambda server, arg: (tff.federated_map(add_one, server), tff.federated_sum(arg.b)),
+    at_server,
+    both,
+  )
+  assert list(total(7, collections.OrderedDict(a=[1, 2], b=[10, 20]))) == [8, 30]
 
 
 def test_server_value_reaches_every_client(context):
@@ -234,7 +231,7 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
   assert computation([1, 1]) == [1.0, 1.0]
 
 
-def test_workers_compute_at_the_same_time(monkeypatch):
+def test_workers_compute_at_the_same_time(monkeypatch, services):
   meeting = threading.Barrier(2, timeout=20.0)
   original = worker_service.ExecutorService.CreateCall
 
@@ -244,7 +241,7 @@ def test_workers_compute_at_the_same_time(monkeypatch):
 
   monkeypatch.setattr(worker_service.ExecutorService, 'CreateCall', call_together)
   computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
-  with _services() as addresses, remote.remote_context(addresses):
+  with services() as addresses, remote.remote_context(addresses):
     assert computation([1, 2]) == [2, 3]
 
 
@@ -261,10 +258,10 @@ def _kept_services(monkeypatch):
   return made
 
 
-def test_workers_let_go_of_the_data_of_a_run_that_ends(monkeypatch):
+def test_workers_let_go_of_the_data_of_a_run_that_ends(monkeypatch, services):
   made = _kept_services(monkeypatch)
   computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
-  with _services() as addresses:
+  with services() as addresses:
     for _ in range(2):
       with remote.remote_context(addresses) as context:
         assert computation([1, 2, 3]) == [2, 3, 4]
@@ -273,10 +270,10 @@ def test_workers_let_go_of_the_data_of_a_run_that_ends(monkeypatch):
       assert [len(service._sessions) for service in made] == [0, 0]
 
 
-def test_worker_lets_go_of_sessions_of_callers_that_have_vanished(monkeypatch):
+def test_worker_lets_go_of_sessions_of_callers_that_have_vanished(monkeypatch, services):
   made = _kept_services(monkeypatch)
   computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
-  with _services(1) as addresses, remote.remote_context(addresses):
+  with services(1) as addresses, remote.remote_context(addresses):
     assert computation([1]) == [2]
     (session,) = made[0]._sessions.values()
     assert computation([1, 2]) == [2, 3]
@@ -290,40 +287,6 @@ def test_worker_lets_go_of_sessions_of_callers_that_have_vanished(monkeypatch):
     session.num_calls -= 1
     # The caller was there all the time, and does not notice.
     assert computation([1, 2]) == [2, 3]
-
-
-def test_worker_that_is_gone_ends_the_call_with_a_sentence():
-  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
-  worker = worker_process.WorkerProcess(num_threads=1)
-  worker.stub()
-  try:
-    with _services(1) as addresses:
-      # The first share of clients is on the worker that is going to end.
-      workers = [worker.address, *addresses]
-      with remote.remote_context(workers, retry_seconds=0.5) as context:
-        assert computation([1, 1]) == [1.0, 1.0]
-        monkey = threading.Timer(1.0, worker.close)
-        monkey.start()
-        sentence = rf'worker {worker.address}: .* not answered for \d+ seconds: start it again'
-        with pytest.raises(errors.ComputationError, match=f'(?s){sentence}'):
-          computation([100_000_000, 1])
-        monkey.join()
-        assert context.workers[0].address == worker.address
-  finally:
-    worker.close()
-
-
-def test_worker_that_comes_back_goes_on():
-  computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
-  port = _unused_port()
-  with contextlib.ExitStack() as stack:
-    with _services(1, port) as addresses:
-      stack.enter_context(remote.remote_context(addresses, retry_seconds=20.0))
-      assert computation([1]) == [2]
-    again = threading.Timer(1.0, lambda: stack.enter_context(_services(1, port)))
-    again.start()
-    assert computation([2]) == [3]
-    again.join()
 
 
 @pytest.mark.parametrize(
@@ -377,9 +340,9 @@ def test_training_under_attack_gives_the_same_model_as_on_one_machine(context):
 
 
 @pytest.mark.slow
-def test_two_commands_start_two_workers():
+def test_two_commands_start_two_workers(unused_port):
   root = pathlib.Path(remote.__file__).parents[2]
-  ports = [_unused_port(), _unused_port()]
+  ports = [unused_port(), unused_port()]
   processes = [
     subprocess.Popen(
       [sys.executable, '-m', 'binaries.worker', f'--listen=127.0.0.1:{port}', '--device=cpu'],

@@ -39,6 +39,12 @@ def test_released_array_is_gone():
     array.gather(tf.constant([0], tf.int64))
 
 
+def test_device_of_the_context_may_be_named():
+  array = resident.ResidentArray(VALUES, device='cpu:0')
+  assert array.dtype == tf.uint8
+  np.testing.assert_array_equal(array.gather(tf.constant([4], tf.int64)), VALUES[[4]])
+
+
 @pytest.mark.slow
 def test_training_on_indices_equals_training_on_sequences():
   problem = toy_problems.blobs(num_clients=7, examples_per_client=9)

@@ -187,6 +187,24 @@ def test_numbers_from_a_seed_go_on_and_do_not_start_again(context, calls, wrap):
   with accelerated.accelerated_context(client_threads=1):
     drawn = [computation([0.0, 0.0]) for _ in range(3)]
   assert len({float(x) for members in drawn for x in members}) == 6
+  # Nor where several members are accumulated by one call.
+  zero = tff.tensorflow.computation(lambda: 0.0)
+  numbers = tff.TensorType(np.float32)
+  step = tff.tensorflow.computation(
+    wrap(lambda total, x: total + x + tf.random.normal([], seed=3)), numbers, numbers
+  )
+  merge = tff.tensorflow.computation(lambda x, y: x + y, numbers, numbers)
+  report = tff.tensorflow.computation(lambda x: x, numbers)
+  add_all = tff.federated_computation(
+    lambda x: tff.federated_aggregate(x, zero(), step, merge, report),
+    tff.FederatedType(np.float32, tff.CLIENTS),
+  )
+  with accelerated.accelerated_context(client_threads=1):
+    total = add_all([0.0] * 16)
+  with accelerated.accelerated_context(client_threads=1):
+    one_by_one = computation([0.0] * 16)
+  assert len({float(x) for x in one_by_one}) == 16
+  assert total == pytest.approx(sum(one_by_one), abs=1e-4)
   # A control: without a seed, there is nothing that could start again.
   fresh = tff.tensorflow.computation(wrap(lambda x: x + tf.random.normal([])), np.float32)
   computation = tff.federated_computation(

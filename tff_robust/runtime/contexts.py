@@ -99,11 +99,12 @@ def install_context(
     tls=tls,
     worker_retry_seconds=worker_retry_seconds,
   )
-  close_context()
   onednn = devices.prepare()
   if name == 'native':
+    close_context()
     return _install_native(client_threads)
-  place = f'{devices.choose(device)}, {onednn}'
+  place = f'{devices.choose(device)}, {onednn}'  # Or raises, and what was installed stays.
+  close_context()
   if name == 'remote':
     seconds = DEFAULT_WORKER_RETRY_SECONDS if worker_retry_seconds is None else worker_retry_seconds
     return _install_remote(place, workers, tls, seconds)

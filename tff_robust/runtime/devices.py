@@ -61,6 +61,13 @@ def prepare() -> str:
   return 'oneDNN off' if os.environ[_ONEDNN] == '0' else 'oneDNN on'
 
 
+def forbid_fewer_digits() -> None:
+  """Keeps GPUs from float32 products with 10 bits, by which gradients would exceed their clip."""
+  import tensorflow as tf
+
+  tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 def choose(device: str) -> str:
   """Makes TensorFlow see only the chosen device, and take GPU memory as it needs it.
 

@@ -85,12 +85,16 @@ def _zip(
 
 def _aggregate(call: invocation.Invocation, argument: list[Any], _: tff.FunctionType) -> Federated:
   """Accumulates in the order of clients; one process needs no merging."""
-  value, so_far, accumulate, _merge, report = argument.pop()
+  value, so_far, function, _merge, report = argument.pop()
+  # A function that is an argument of the computation takes one member at a time.
+  accumulate = getattr(
+    function, 'accumulate', lambda so_far, pending: function((so_far, pending.pop()))
+  )
   members = _members(value, call.num_clients)
   del value
   members.reverse()
   while members:
-    so_far = call.run(functools.partial(accumulate.accumulate, so_far), members)
+    so_far = call.run(functools.partial(accumulate, so_far), members)
   return Federated([call.run(report, so_far)], True)
 
 

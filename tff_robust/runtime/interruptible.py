@@ -5,6 +5,7 @@ ends the waiting but not the work. This context cancels the work as well.
 """
 
 import asyncio
+import concurrent.futures
 import threading
 import weakref
 from collections.abc import Callable
@@ -19,9 +20,23 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
   loop.close()
 
 
+# How long calls that are cancelled may take to end before their context is gone.
+_CANCEL_SECONDS = 5.0
+
+
+async def _end_calls() -> None:
+  calls = asyncio.all_tasks() - {asyncio.current_task()}
+  for call in calls:
+    call.cancel()
+  if calls:
+    await asyncio.wait(calls, timeout=_CANCEL_SECONDS)
+  asyncio.get_running_loop().stop()
+
+
 def _stop(loop: asyncio.AbstractEventLoop) -> None:
+  """Ends a loop; whoever waits for a call in it is told that it was cancelled."""
   if not loop.is_closed():
-    loop.call_soon_threadsafe(loop.stop)
+    asyncio.run_coroutine_threadsafe(_end_calls(), loop)
 
 
 class InterruptibleContext(tff.framework.SyncContext):
@@ -51,7 +66,8 @@ class InterruptibleContext(tff.framework.SyncContext):
     self._loop = asyncio.new_event_loop()
     threading.Thread(target=_run, args=(self._loop,), daemon=True, name='tff-context').start()
     # Not at exit: the interpreter is about to end the daemon thread anyway.
-    weakref.finalize(self, _stop, self._loop).atexit = False
+    self._end = weakref.finalize(self, _stop, self._loop)
+    self._end.atexit = False
 
   @property
   def executor_factory(self) -> tff.framework.ExecutorFactory:
@@ -66,6 +82,10 @@ class InterruptibleContext(tff.framework.SyncContext):
     future = asyncio.run_coroutine_threadsafe(self._context.invoke(comp, arg), self._loop)
     try:
       return future.result()
+    except concurrent.futures.CancelledError as error:
+      raise RuntimeError(
+        'This TFF context was closed while a computation ran in it; set a context again.'
+      ) from error
     except BaseException:
       if not future.done():
         future.cancel()
@@ -77,4 +97,4 @@ class InterruptibleContext(tff.framework.SyncContext):
     on_close, self._on_close = self._on_close, None
     if on_close is not None:
       on_close()
-      _stop(self._loop)
+      self._end()

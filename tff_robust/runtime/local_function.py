@@ -18,6 +18,7 @@ from tff_robust.aggregators import column_blocks
 from tff_robust.runtime import (
   errors,
   flat_values,
+  graph_rewrite,
   marshalling,
   row_accumulation,
   row_places,
@@ -43,6 +44,17 @@ def is_local(function: Any) -> bool:
     and flat_values.has_tensors_only(function.type_signature.result)
     and _is_closed(function, frozenset())
   )
+
+
+def draws_with_a_seed(block: Any) -> bool:
+  """Tells whether something in a computation draws numbers that go on from call to call."""
+  if isinstance(block, tff.framework.CompiledComputation):
+    kind = block.proto.WhichOneof('computation')
+    graph_def = block.proto.tensorflow.graph_def.value
+    return kind == 'tensorflow' and graph_rewrite.draws_with_a_seed(
+      tf.compat.v1.GraphDef.FromString(graph_def)
+    )
+  return any(draws_with_a_seed(child) for child in block.children())
 
 
 def only_rearranges(function: Any) -> bool:
@@ -106,6 +118,7 @@ class LocalFunction:
     self._traced_several: dict[int, tensorflow_internals.FlatFunction] = {}
     self._placing: dict[int, tensorflow_internals.FlatFunction] = {}
     self._appends = row_accumulation.appends(block)
+    self._draws_with_a_seed: bool | None = None
     self._unflatten_result = flat_values.unflattener(block.type_signature.result)
 
   def __call__(self, argument: Any, cancellation: tensorflow_internals.Cancellation) -> Any:
@@ -183,7 +196,7 @@ class LocalFunction:
       pending.clear()
       return so_far
     fitting = [count for count in _MEMBERS_PER_CALL if count <= len(pending)]
-    if not fitting or not tf.executing_eagerly():
+    if not fitting or not tf.executing_eagerly() or self._goes_on():
       return self((so_far, pending.pop()), cancellation)
     tensors = flat_values.flatten(so_far, [])
     for _ in range(fitting[0]):
@@ -191,6 +204,13 @@ class LocalFunction:
     with self.explained(cancellation):
       traced = self._traced_several.get(fitting[0]) or self._trace_several(fitting[0])
       return self._unflatten_result(traced(tensors, cancellation))
+
+  def _goes_on(self) -> bool:
+    """Tells whether each call draws the numbers that follow those of the call before."""
+    with self._lock:
+      if self._draws_with_a_seed is None:
+        self._draws_with_a_seed = draws_with_a_seed(self._block)
+      return self._draws_with_a_seed
 
   @contextlib.contextmanager
   def explained(
@@ -203,7 +223,11 @@ class LocalFunction:
       if cancellation.is_cancelled:
         raise errors.CallInterruptedError('The computation was interrupted.') from error
       message = _NODES.sub('', error.message or str(error))
-      raise errors.ComputationError(f'{self.name} ({self.type_signature}): {message}') from error
+      name = self.name or self._names()
+      raise errors.ComputationError(f'{name} ({self.type_signature}): {message}') from error
+
+  def _names(self) -> str:
+    return ', '.join(dict.fromkeys(leaf.name for leaf in self._leaves.values())) or 'computation'
 
   def _trace(self) -> tensorflow_internals.FlatFunction:
     with self._lock:
@@ -222,14 +246,22 @@ class LocalFunction:
         autograph=False,
         input_signature=specs,
         # In a larger graph it stays what it is alone; see `whole_graph`.
-        experimental_attributes={'_noinline': True},
+        experimental_attributes={'_noinline': True} if self._can_stay_apart() else {},
       )
       concrete = function.get_concrete_function()
-      names = dict.fromkeys(leaf.name for leaf in self._leaves.values())
-      self.name = ', '.join(names) or 'computation'
+      self.name = self._names()
       self._traced = tensorflow_internals.FlatFunction(concrete)
-      self._block = None
       return self._traced
+
+  def _can_stay_apart(self) -> bool:
+    """Tells whether a larger graph may call the function, rather than take in what it does.
+
+    A GPU has no memory for data sets: calls that take or return some are taken in there.
+    """
+    types = (self.type_signature.parameter, self.type_signature.result)
+    specs = [spec for t in types if t is not None for spec in flat_values.flat_specs(t)]
+    takes_datasets = any(spec.dtype == tf.variant for spec in specs)
+    return not (takes_datasets and tf.config.get_visible_devices('GPU'))
 
   def _trace_placing(self, position: int) -> tensorflow_internals.FlatFunction:
     """Returns the function of (matrix, index, argument) that writes one of its results."""

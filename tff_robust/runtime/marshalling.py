@@ -113,11 +113,13 @@ def _embed_tensor(value: Any, tensor_type: tff.TensorType) -> tf.Tensor:
 def _to_array(value: Any, tensor_type: tff.TensorType) -> Any:
   """Converts what is not a tensor; refuses where that would change a value."""
   dtype = tensor_type.dtype
-  array = np.asarray(value)
   if dtype.type is np.str_:
+    # NumPy's own strings end before their last zeros.
+    array = value if isinstance(value, np.ndarray) else np.array(value, object)
     if array.size and not isinstance(array.flat[0], str | bytes):
       raise TypeError(f'A value of dtype {array.dtype} is not of type {tensor_type}.')
     return value if isinstance(value, str | bytes) else array.astype(object)
+  array = np.asarray(value)
   if array.dtype == dtype:
     return array
   if array.size == 0 and not isinstance(value, np.ndarray):

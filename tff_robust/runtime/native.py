@@ -74,8 +74,8 @@ class NativeContext(interruptible.InterruptibleContext):
     """
     if num_threads is None:
       num_threads = devices.num_cores()
-    checks.at_least('num_threads', num_threads, 1)
-    checks.at_least('default_num_clients', default_num_clients, 0)
+    checks.whole_at_least('num_threads', num_threads, 1)
+    checks.whole_at_least('default_num_clients', default_num_clients, 0)
     self.num_threads = num_threads
     self.worker = worker_process.WorkerProcess(num_threads=num_threads)
     super().__init__(

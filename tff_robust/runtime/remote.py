@@ -26,6 +26,7 @@ from tff_robust import checks
 from tff_robust.runtime import (
   errors,
   executor,
+  flat_values,
   interpreter,
   interruptible,
   marshalling,
@@ -81,9 +82,19 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
   ) -> tff_internals.ExecutorValue:
     if isinstance(value, tff.framework.ConcreteComputation):
       self._remote_call.keep_in(self._kept.setdefault(self._programs.get(value), {}))
-    elif isinstance(type_spec, tff.FederatedType) and type_spec.placement is tff.CLIENTS:
-      return _Value(self._at_clients(value, type_spec), type_spec)
+    elif isinstance(type_spec, tff.FederatedType | tff.StructType):
+      return _Value(self._deal(value, type_spec), type_spec)
     return await super().create_value(value, type_spec)
+
+  def _deal(self, value: Any, value_type: tff.Type) -> Any:
+    """Returns a value in the executor's form, all that is at clients on their workers."""
+    if isinstance(value_type, tff.FederatedType) and value_type.placement is tff.CLIENTS:
+      return self._at_clients(value, value_type)
+    if isinstance(value_type, tff.StructType):
+      parts = flat_values.struct_values(value, value_type)
+      types = [element_type for _, element_type in flat_values.elements(value_type)]
+      return tuple([self._deal(part, t) for part, t in zip(parts, types, strict=True)])
+    return self._remote_call.run(lambda v: marshalling.embed(v, value_type), value)
 
   def _at_clients(self, value: Any, value_type: tff.FederatedType) -> AtWorkers | Shared:
     if value_type.all_equal:
@@ -91,12 +102,17 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
       return Shared(member, value_type.member, self._remote_call.num_clients)
     call, members = self._remote_call, list(value)
     parts = [
-      share.worker.submit(
-        functools.partial(call.send, share, members[share.start : share.stop], value_type)
+      call.submit(
+        share, functools.partial(call.send, share, members[share.start : share.stop], value_type)
       )
       for share in call.shares
     ]
-    return AtWorkers(parts, call.shares, value_type)
+    return AtWorkers(parts, call.shares, value_type, call)
+
+
+# How often, in one call, workers that have come back get all the time to come back again. Without
+# an end, a computation that ends its worker would be tried for ever.
+_MOST_RECOVERIES = 3
 
 
 class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
@@ -110,9 +126,11 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
     default_num_clients: int,
   ) -> None:
     self._workers = workers
+    self._shares: Sequence[remote_intrinsics.Share] = ()
     self._retry_seconds = retry_seconds
     self._default_num_clients = default_num_clients
     self._first_failure: float | None = None
+    self._num_recoveries = 0
     self._last_error: BaseException | None = None
     self._programs = executor.Programs()
     self._kept: weakref.WeakKeyDictionary[interpreter.Program, dict[Any, Any]] = (
@@ -122,21 +140,20 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
 
   def begin_call(self) -> None:
     """Gives the call that comes all its time."""
-    self._first_failure = None
+    self._first_failure, self._num_recoveries = None, 0
 
   def create_executor(self, cardinalities: tff.framework.CardinalitiesType) -> _RemoteExecutor:
     if self._first_failure is not None:
       seconds = time.monotonic() - self._first_failure
       if seconds > self._retry_seconds:
         raise errors.WorkerGoneError(
-          f'{self._last_error}; it has not answered for {seconds:.0f} seconds: start it again,'
-          ' then go on from the last checkpoint.'
+          f'{self._last_error}; for {seconds:.0f} seconds no try has come to its end: start it'
+          ' again, then go on from the last checkpoint.'
         )
     num_clients = cardinalities.get(tff.CLIENTS, self._default_num_clients)
+    self._shares = remote_intrinsics.deal(self._workers, num_clients)
     call = remote_intrinsics.RemoteInvocation(
-      num_clients=num_clients,
-      shares=remote_intrinsics.deal(self._workers, num_clients),
-      device=None,
+      num_clients=num_clients, shares=self._shares, device=None
     )
     self._running.add(call)
     return _RemoteExecutor(call, self._programs, self._kept)
@@ -144,6 +161,12 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
   def clean_up_executor(self, cardinalities: tff.framework.CardinalitiesType) -> None:
     """Remembers why an attempt failed; TFF calls this while it handles the error."""
     self._last_error = sys.exc_info()[1]
+    came_back = self._first_failure is not None and all(
+      share.worker.last_answer > self._first_failure for share in self._shares
+    )
+    if came_back and self._num_recoveries < _MOST_RECOVERIES:
+      self._num_recoveries += 1
+      self._first_failure = None
     if self._first_failure is None:
       self._first_failure = time.monotonic()
 
@@ -192,7 +215,7 @@ class RemoteContext(interruptible.InterruptibleContext):
     if len(set(addresses)) != len(addresses):
       raise ValueError(f'workers={",".join(addresses)} names a worker twice.')
     checks.nonnegative('retry_seconds', retry_seconds)
-    checks.at_least('default_num_clients', default_num_clients, 0)
+    checks.whole_at_least('default_num_clients', default_num_clients, 0)
     self.workers = [remote_worker.RemoteWorker(address, tls=tls) for address in addresses]
     factory = _RemoteExecutorFactory(
       self.workers, retry_seconds=retry_seconds, default_num_clients=default_num_clients

@@ -33,16 +33,18 @@ class AtWorkers:
       computed when its future is done.
     shares: The clients of each of these workers.
     type_signature: The TFF type.
+    call: The invocation that it belongs to.
   """
 
   parts: Sequence['concurrent.futures.Future[Any]']
   shares: 'Sequence[Share]'
   type_signature: tff.FederatedType
+  call: 'RemoteInvocation'
 
   def fetch(self) -> list[Any]:
     """Returns the members of all clients, in their order."""
     parts = [
-      share.worker.submit(functools.partial(_compute, part))
+      self.call.submit(share, functools.partial(_compute, part))
       for share, part in zip(self.shares, self.parts, strict=True)
     ]
     return [member for part in parts for member in part.result()]
@@ -117,6 +119,30 @@ class RemoteInvocation(invocation.Invocation):
     super().__init__(num_clients=num_clients, pool=None, device=device, intrinsics=INTRINSICS)
     self.shares = shares
     self._computations: dict[Any, Any] = {}
+    self._lost: errors.WorkerLostError | None = None
+
+  def submit(self, share: Share, function: Callable[[], Any]) -> 'concurrent.futures.Future[Any]':
+    """Runs a function in the thread of a worker, unless a worker was lost in this call.
+
+    The call is made again then; what is left of it would only wait for the worker.
+    """
+
+    def run() -> Any:
+      if self._lost is not None:
+        raise self._lost
+      if self.cancellation.is_cancelled:
+        raise errors.CallInterruptedError('The computation was interrupted.')
+      return function()
+
+    future = share.worker.submit(run)
+    # Called in the worker's thread, before it begins with what comes next.
+    future.add_done_callback(self._note_loss)
+    return future
+
+  def _note_loss(self, future: 'concurrent.futures.Future[Any]') -> None:
+    error = None if future.cancelled() else future.exception()
+    if self._lost is None and isinstance(error, errors.WorkerLostError):
+      self._lost = error
 
   def keep_in(self, computations: dict[Any, Any]) -> None:
     """Keeps what is made for workers in a dictionary that outlives this call."""
@@ -155,14 +181,12 @@ class RemoteInvocation(invocation.Invocation):
       result_type: The type of the result.
     """
     parts = [
-      share.worker.submit(functools.partial(self._call, share, index, computation, value))
+      self.submit(share, functools.partial(self._call, share, index, computation, value))
       for index, share in enumerate(self.shares)
     ]
-    return AtWorkers(parts, self.shares, result_type)
+    return AtWorkers(parts, self.shares, result_type, self)
 
   def _call(self, share: Share, index: int, computation: Any, value: Any) -> Any:
-    if self.cancellation.is_cancelled:
-      raise errors.CallInterruptedError('The computation was interrupted.')
     function = share.worker.function(share.num_clients, computation)
     argument = None if value is None else self.on_worker(share, index, value)
     executor = share.worker.executor(share.num_clients)
@@ -328,8 +352,6 @@ def _aggregate(
   sent_zero = to_numpy(zero, zero_type)
 
   def accumulate_on(share: Share, index: int) -> Any:
-    if call.cancellation.is_cancelled:
-      raise errors.CallInterruptedError('The computation was interrupted.')
     executor = share.worker.executor(share.num_clients)
     function = share.worker.function(share.num_clients, computation)
     pair = [call.on_worker(share, index, value), call.send(share, sent_zero, zero_type)]
@@ -338,7 +360,7 @@ def _aggregate(
     return remote_worker.wait(result.compute())
 
   futures = [
-    share.worker.submit(functools.partial(accumulate_on, share, index))
+    call.submit(share, functools.partial(accumulate_on, share, index))
     for index, share in enumerate(call.shares)
   ]
   concurrent.futures.wait(futures)

@@ -7,6 +7,7 @@ compute at the same time.
 import asyncio
 import collections
 import concurrent.futures
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -22,45 +23,25 @@ _MAX_FUNCTIONS = 256
 _CONNECT_SECONDS = 5.0
 
 
-class RemoteWorker:
-  """A service of TFF's executor protocol.
+class _Connection:
+  """A channel to a worker, and what the worker holds for it.
 
   Attributes:
-    address: Where it listens.
+    is_closed: Whether it was closed; what was begun on it comes to nothing.
   """
 
-  def __init__(self, address: str, *, tls: secure_channels.TlsFiles | None) -> None:
-    """Prepares the connection, which is made at the first use.
-
-    Args:
-      address: 'host:port'.
-      tls: Certificates, for an address beyond this machine.
-    """
-    secure_channels.check_address('workers', address, tls=tls)
-    self.address = address
-    self._tls = tls
-    self._thread = concurrent.futures.ThreadPoolExecutor(1, f'worker {address}')
-    self._channel: Any = None
-    self._stub: Any = None
+  def __init__(self, channel: Any) -> None:
+    self.is_closed = False
+    self._channel = channel
+    self._stub = worker_stub.WorkerStub(channel)
     self._executors: collections.OrderedDict[int, Any] = collections.OrderedDict()
     self._functions: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
-
-  def submit(self, function: Callable[[], Any]) -> 'concurrent.futures.Future[Any]':
-    """Runs a function in this worker's thread, after those submitted before.
-
-    Errors of the connection and of computations come out as `WorkerLostError` and
-    `ComputationError`.
-    """
-    return self._thread.submit(self._run, function)
+    deadline = time.monotonic() + _CONNECT_SECONDS
+    while not self._stub.is_ready and time.monotonic() < deadline:
+      time.sleep(0.02)
 
   def executor(self, num_clients: int) -> Any:
-    """Returns the executor for a share of a cohort; call it in this worker's thread."""
-    if self._channel is None:
-      self._channel = secure_channels.open_channel(self.address, tls=self._tls)
-      self._stub = worker_stub.WorkerStub(self._channel)
-      deadline = time.monotonic() + _CONNECT_SECONDS
-      while not self._stub.is_ready and time.monotonic() < deadline:
-        time.sleep(0.02)
+    """Returns the executor for a share of a cohort."""
     if num_clients not in self._executors:
       executor = tff.framework.RemoteExecutor(self._stub)
       executor.set_cardinalities({tff.CLIENTS: num_clients})
@@ -74,12 +55,7 @@ class RemoteWorker:
     return self._executors[num_clients]
 
   def function(self, num_clients: int, computation: Any) -> Any:
-    """Returns a computation on the worker, sent once; call it in this worker's thread.
-
-    Args:
-      num_clients: The share of a cohort that it is for.
-      computation: A `tff.framework.ConcreteComputation`.
-    """
+    """Returns a computation on the worker, sent once."""
     executor = self.executor(num_clients)
     key = id(executor), id(computation)
     if key not in self._functions:
@@ -91,25 +67,79 @@ class RemoteWorker:
     self._functions.move_to_end(key)
     return self._functions[key][0]
 
-  def disconnect(self) -> None:
-    """Ends the calls that run, and the connection; the next use makes a new one.
+  def close(self) -> None:
+    """Ends the calls that run; may be called from any thread.
 
     A worker that is still there lets go of what it holds; one that does not answer is left
     after a few seconds.
     """
-    channel, self._channel, self._stub = self._channel, None, None
-    executors, self._executors = self._executors, collections.OrderedDict()
-    self._functions.clear()
-    if channel is None:
-      return
+    self.is_closed = True
     # The worker goes on without this caller, and would keep the data of each executor.
     deadline = time.monotonic() + worker_stub.RELEASE_SECONDS
     try:
-      for executor in executors.values():
+      for executor in list(self._executors.values()):
         if time.monotonic() < deadline:
           executor.close()
     finally:
-      channel.close()
+      self._channel.close()
+
+
+class RemoteWorker:
+  """A service of TFF's executor protocol.
+
+  Attributes:
+    address: Where it listens.
+    last_answer: When it last did what it was asked, by the monotonic clock.
+  """
+
+  def __init__(self, address: str, *, tls: secure_channels.TlsFiles | None) -> None:
+    """Prepares the connection, which is made at the first use.
+
+    Args:
+      address: 'host:port'.
+      tls: Certificates, for an address beyond this machine.
+    """
+    secure_channels.check_address('workers', address, tls=tls)
+    self.address = address
+    self._tls = tls
+    self._thread = concurrent.futures.ThreadPoolExecutor(1, f'worker {address}')
+    self._connection: _Connection | None = None
+    # What the worker's thread used last: another thread may have ended it meanwhile.
+    self._used: _Connection | None = None
+    self.last_answer = -math.inf
+
+  def submit(self, function: Callable[[], Any]) -> 'concurrent.futures.Future[Any]':
+    """Runs a function in this worker's thread, after those submitted before.
+
+    Errors of the connection and of computations come out as `WorkerLostError` and
+    `ComputationError`.
+    """
+    return self._thread.submit(self._run, function)
+
+  def executor(self, num_clients: int) -> Any:
+    """Returns the executor for a share of a cohort; call it in this worker's thread."""
+    return self._connected().executor(num_clients)
+
+  def function(self, num_clients: int, computation: Any) -> Any:
+    """Returns a computation on the worker, sent once; call it in this worker's thread.
+
+    Args:
+      num_clients: The share of a cohort that it is for.
+      computation: A `tff.framework.ConcreteComputation`.
+    """
+    return self._connected().function(num_clients, computation)
+
+  def _connected(self) -> _Connection:
+    if self._connection is None:
+      self._connection = _Connection(secure_channels.open_channel(self.address, tls=self._tls))
+    self._used = self._connection
+    return self._used
+
+  def disconnect(self) -> None:
+    """Ends the calls that run, and the connection; the next use makes a new one."""
+    connection, self._connection = self._connection, None
+    if connection is not None:
+      connection.close()
 
   def close(self) -> None:
     """Ends the connection and the thread."""
@@ -117,8 +147,13 @@ class RemoteWorker:
     self._thread.shutdown(wait=False, cancel_futures=True)
 
   def _run(self, function: Callable[[], Any]) -> Any:
+    self._used = None
     try:
-      return function()
+      result = function()
+      self.last_answer = time.monotonic()
+      return result
+    except errors.WorkerLostError:
+      raise  # Of another operation of the same call, whose result this one needs.
     except (grpc.RpcError, tff.framework.RetryableError) as error:
       code = error.code() if isinstance(error, grpc.Call) else None
       details = error.details() if isinstance(error, grpc.Call) else str(error)
@@ -134,7 +169,8 @@ class RemoteWorker:
         ' several in a NumPy array of dtype object.'
       ) from error
     except ValueError as error:
-      if self._channel is None:  # gRPC's word for a channel that was closed meanwhile.
+      # gRPC's word for a channel that was closed meanwhile.
+      if self._used is not None and self._used.is_closed:
         raise errors.WorkerLostError(f'worker {self.address}: {error}') from error
       raise
 

@@ -25,7 +25,7 @@ class ResidentArray:
     dtype: In which it is kept and gathered.
   """
 
-  def __init__(self, array: np.ndarray) -> None:
+  def __init__(self, array: np.ndarray, *, device: str | None = None) -> None:
     """Copies an array to the device, once.
 
     On a GPU it is kept as float32, or as int64 if it holds int32 or int64: TensorFlow
@@ -33,13 +33,19 @@ class ResidentArray:
 
     Args:
       array: Any numeric array of rank at least 1.
+      device: That of the context that gathers, 'cpu' or 'gpu:0' for example. By default the first
+        GPU that TensorFlow sees, where it sees one.
     """
-    on_gpu = bool(tf.config.get_visible_devices('GPU'))
+    visible = bool(tf.config.get_visible_devices('GPU'))
+    on_gpu = visible if device is None else device.lower().lstrip('/').startswith('gpu')
     if on_gpu:
       array = array.astype(np.int64 if array.dtype in (np.int32, np.int64) else np.float32)
     self.shape = array.shape
     self.dtype = tf.as_dtype(array.dtype)
-    self._device = '/gpu:0' if on_gpu else ''
+    if device is not None:
+      self._device = '/' + device.lstrip('/')
+    else:
+      self._device = '/gpu:0' if on_gpu else ''
     self._name = f'array_{next(_ids)}'
     with tf.init_scope(), tf.device(self._device):
       tf.raw_ops.AssignVariableOp(resource=self._handle(), value=tf.constant(array))

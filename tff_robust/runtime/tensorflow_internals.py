@@ -33,9 +33,17 @@ class Cancellation:
       manager.start_cancel()
 
   def begin(self) -> Any:
-    """Returns TensorFlow's handle for one call."""
+    """Returns TensorFlow's handle for one call.
+
+    Raises:
+      tf.errors.CancelledError: If `cancel` was called, while a function was traced for example.
+    """
     manager = cancellation.CancellationManager()
     self._managers.add(manager)
+    # Who cancels says so before it looks for managers: it finds this one, or is found here.
+    if self._is_cancelled:
+      self._managers.discard(manager)
+      raise tf.errors.CancelledError(None, None, 'Cancelled before the call began.')
     return manager
 
   def end(self, manager: Any) -> None:

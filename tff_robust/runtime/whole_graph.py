@@ -24,8 +24,8 @@ import tensorflow_federated as tff
 from tff_robust.runtime import (
   errors,
   flat_values,
-  graph_rewrite,
   invocation,
+  local_function,
   marshalling,
   tensorflow_internals,
 )
@@ -103,7 +103,7 @@ class WholeGraphs:
       if graph is not None:
         try:
           result = self._call(graph, call, argument)
-          self._compare(key, time.perf_counter() - begin)
+          self._compare(key, begin)
           return result
         except tf.errors.OpError as error:
           if call.cancellation.is_cancelled:
@@ -113,9 +113,10 @@ class WholeGraphs:
     result = interpret(call)(argument)
     if graph_failed:  # It does not: the fault is the graph's, which may need too much memory.
       self._graphs[key] = None
-    seconds = time.perf_counter() - begin
-    if self._is_candidate(key) and seconds < _QUICK_SECONDS_PER_CLIENT * call.num_clients:
-      self._interpreted_seconds.setdefault(key, []).append(seconds)
+    if self._is_candidate(key):
+      seconds = _seconds_since(begin)
+      if seconds < _QUICK_SECONDS_PER_CLIENT * call.num_clients:
+        self._interpreted_seconds.setdefault(key, []).append(seconds)
     return result
 
   def _is_candidate(self, key: Any) -> bool:
@@ -124,12 +125,12 @@ class WholeGraphs:
     is_open = len(seconds.get(key, ())) < _CALLS_BEFORE
     return self._possible and has_place and is_open and 1 < key[0] <= _MAX_CLIENTS
 
-  def _compare(self, key: Any, seconds: float) -> None:
+  def _compare(self, key: Any, begin: float) -> None:
     """Gives the graph up if its first calls took longer than those before it."""
     taken = self._graph_seconds.setdefault(key, [])
     if len(taken) > _CALLS_COMPARED:
       return
-    taken.append(seconds)
+    taken.append(_seconds_since(begin))
     # In its first call, TensorFlow prepares the graph. Of as many calls either way the fastest say
     # most: whatever else the machine does only adds to the others.
     compared, before = taken[1:], self._interpreted_seconds[key][-_CALLS_COMPARED:]
@@ -153,7 +154,7 @@ class WholeGraphs:
     call: invocation.Invocation,
     interpret: Callable[[invocation.Invocation], Callable[[Any], Any]],
   ) -> tensorflow_internals.FlatFunction | None:
-    if _draws_with_a_seed(self._block):
+    if local_function.draws_with_a_seed(self._block):
       return None
     tracing = TracingInvocation(call)
     parameter, num_clients = self._type.parameter, call.num_clients
@@ -179,15 +180,11 @@ class WholeGraphs:
     return _unflatten(results, self._type.result, num_clients)
 
 
-def _draws_with_a_seed(block: Any) -> bool:
-  """Tells whether something in a computation draws numbers that go on from call to call."""
-  if isinstance(block, tff.framework.CompiledComputation):
-    kind = block.proto.WhichOneof('computation')
-    graph_def = block.proto.tensorflow.graph_def.value
-    return kind == 'tensorflow' and graph_rewrite.draws_with_a_seed(
-      tf.compat.v1.GraphDef.FromString(graph_def)
-    )
-  return any(_draws_with_a_seed(child) for child in block.children())
+def _seconds_since(begin: float) -> float:
+  """Returns how long it took until the devices had done what they were given."""
+  if tf.config.get_visible_devices('GPU'):
+    tf.test.experimental.sync_devices()  # A GPU goes on when its operations have returned.
+  return time.perf_counter() - begin
 
 
 def _has_form(value_type: tff.Type | None) -> bool:
