@@ -116,7 +116,7 @@ def sample(name):
 def test_every_option_reaches_the_rule_or_attack_that_reads_it(section, chooser, chosen):
   table = registry.AGGREGATORS if chooser == 'aggregator' else registry.ATTACKS
   values = {name: sample(name) for name in registry.options_of(table, table[chosen])}
-  attackers = ['--num_byzantine=1'] if chooser == 'attack' else []
+  attackers = ['--num_byzantine=2'] if chooser == 'attack' else []
   found = experiment_flags.config_from_flags(
     parse('--num_rounds=3', f'--{chooser}={chosen}', *attackers, *arguments_of(values))
   )

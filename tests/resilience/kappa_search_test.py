@@ -66,6 +66,14 @@ def test_the_search_improves_on_its_starts_and_repeats_itself():
   assert first.kappa > max(starts)
 
 
+def test_finds_the_rule_that_returns_nan_on_some_rows():
+  found = _search(lambda rows: np.where(rows.max() > 50, np.nan, rows.mean(axis=0)))
+  assert found.kappa == np.inf
+  assert found.rows.max() > 50
+  with pytest.raises(ValueError, match='num_evaluations=0 must be at least 1'):
+    _search(np.mean, num_evaluations=0)
+
+
 def test_every_rule_with_a_bound_is_in_the_registry():
   assert set(BOUNDS) <= set(registry.AGGREGATORS)
   assert set(robustness.AGAINST_TOP_EIGENVALUE) <= set(robustness.BOUNDS)

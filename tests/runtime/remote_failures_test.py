@@ -123,6 +123,7 @@ def test_connection_that_is_closed_while_it_is_made_is_not_used_again(services, 
     assert map_once([2]) == [3]
 
 
+@pytest.mark.slow
 def test_a_worker_that_came_back_has_all_the_time_to_come_back_again(services, monkeypatch):
   failures = []
   original = worker_service.ExecutorService.CreateCall

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tff_robust import checks
 from tff_robust.resilience import robustness
 
 
@@ -70,14 +71,15 @@ def search(
     rule: Rows [n, d] to the aggregate [d].
     num_clients: n.
     max_byzantine: f, less than half of n.
-    num_evaluations: How often the rule is applied.
+    num_evaluations: How often the rule is applied, at least once.
     seed: Of all draws.
     dimension: d.
     against_top_eigenvalue: As in `robustness.empirical_kappa`.
 
   Raises:
-    ValueError: If 2f >= n, or n over f is more than a million.
+    ValueError: If 2f >= n, num_evaluations is less than 1, or n over f is more than a million.
   """
+  checks.whole_at_least('num_evaluations', num_evaluations, 1)
   rng = np.random.default_rng(seed)
 
   def kappa(rows: np.ndarray) -> float:
