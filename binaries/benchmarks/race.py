@@ -3,9 +3,9 @@
 Some libraries' threads run on after a call, waiting for more to do, on the cores that the next
 contender needs: OpenBLAS's for a tenth of a second. So each turn begins when the others rest.
 
-What a process has not used while another computed can be slow at first: caches hold other data,
-and some virtual machines map its memory anew, page by page, which doubled the time of a call on
-400 MB. So a turn begins with a call that does not count, unless calls are long.
+A process that waited while another computed can be slow at first: its data left the caches, and on
+a virtual machine the first call on 400 MB took up to twice the time of the next. So a turn begins
+with a call that does not count, unless calls are long.
 """
 
 import contextlib
