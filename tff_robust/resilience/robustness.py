@@ -111,9 +111,7 @@ def describe_bound(rule: str, *, num_clients: int, max_byzantine: int, mixed: bo
   kappa = BOUNDS[rule](num_clients=num_clients, max_byzantine=max_byzantine)
   unproved = _UNPROVED.get(rule, '')
   spread = (
-    'variance of honest updates in any one direction'
-    if against_top
-    else ('spread of honest updates')
+    'variance of honest updates in any one direction' if against_top else 'spread of honest updates'
   )
   if mixed:
     kappa = nearest_neighbor_mixing_bound(
