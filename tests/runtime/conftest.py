@@ -7,6 +7,24 @@ import pytest
 
 
 @pytest.fixture(scope='session')
+def spin():
+  """A computation that takes as long as it is told, in steps."""
+  import numpy as np
+  import tensorflow as tf
+  import tensorflow_federated as tff
+
+  @tff.tensorflow.computation(np.int32)
+  @tf.function
+  def spin(steps):
+    total = tf.constant(0.0)
+    for _ in tf.range(steps):
+      total = tf.sin(total) + 1.0
+    return total
+
+  return spin
+
+
+@pytest.fixture(scope='session')
 def unused_port():
   """A function that returns a port that nobody listens on."""
 

@@ -27,16 +27,7 @@ def add_one(x):
   return x + 1
 
 
-@tff.tensorflow.computation(np.int32)
-@tf.function
-def spin(steps):
-  total = tf.constant(0.0)
-  for _ in tf.range(steps):
-    total = tf.sin(total) + 1.0
-  return total
-
-
-def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
+def test_interrupt_ends_the_call_and_keeps_the_context_usable(context, spin):
   computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
   computation([1, 1])
   interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
@@ -48,7 +39,7 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
   assert computation([1]) == [1.0]
 
 
-def test_interrupt_ends_one_long_client(context):
+def test_interrupt_ends_one_long_client(context, spin):
   assert spin(1) == 1.0
   interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
   interrupt.start()

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.runtime import errors, remote, remote_worker, worker_process, worker_service
@@ -19,21 +18,12 @@ def add_one(x):
   return x + 1
 
 
-@tff.tensorflow.computation(np.int32)
-@tf.function
-def spin(steps):
-  total = tf.constant(0.0)
-  for _ in tf.range(steps):
-    total = tf.sin(total) + 1.0
-  return total
-
-
 @tff.federated_computation(INTS)
 def map_once(values):
   return tff.federated_map(add_one, values)
 
 
-def test_worker_that_is_gone_ends_the_call_with_a_sentence(services):
+def test_worker_that_is_gone_ends_the_call_with_a_sentence(services, spin):
   computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
   worker = worker_process.WorkerProcess(num_threads=1)
   worker.stub()

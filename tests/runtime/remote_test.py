@@ -63,15 +63,6 @@ def add(x, y):
   return x + y
 
 
-@tff.tensorflow.computation(np.int32)
-@tf.function
-def spin(steps):
-  total = tf.constant(0.0)
-  for _ in tf.range(steps):
-    total = tf.sin(total) + 1.0
-  return total
-
-
 def test_each_client_computes(context):
   computation = tff.federated_computation(lambda x: tff.federated_map(add_one, x), INTS)
   for values in ([], [5], [1, 2], [3, 1, 4, 1, 5, 9, 2]):
@@ -219,7 +210,7 @@ def test_unknown_intrinsic_is_refused_by_name(context):
     tff.federated_computation(lambda x: tff.federated_secure_sum_bitwidth(x, bitwidth=4), INTS)([1])
 
 
-def test_interrupt_ends_the_call_and_keeps_the_context_usable(context):
+def test_interrupt_ends_the_call_and_keeps_the_context_usable(context, spin):
   computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
   assert computation([1, 1]) == [1.0, 1.0]
   interrupt = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
