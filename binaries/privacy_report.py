@@ -1,6 +1,7 @@
 """The privacy statement of a run, from its configuration and who took part how often."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -10,13 +11,8 @@ from tff_robust.program import cohorts
 
 # Reported in any case, beside the accountant of the run.
 _REPORTED = ('pld', 'rdp')
-_FAST = 'rdp'
-
-
-# Of sizes whose Renyi figures are this close to the largest, another accountant may find any the
-# worst; so many of them are tried.
-_CLOSE = 0.8
-_MOST_TRIED = 8
+# Takes a second where the others take milliseconds; _BOUND is a bound for it.
+_SLOW, _BOUND = 'pld', 'rdp'
 
 
 def statement(
@@ -30,8 +26,9 @@ def statement(
   The client that took part most often is taken to hold, one after the other, as many
   examples as each client: few weaken the amplification by sampling, many mean more steps, and
   the two views of a statement may fare worst at different sizes. Each figure is that of the
-  worst size for its view and delta. Where sizes are many, those that may be worst are found by
-  the accountant that is fast, and at most eight of them are tried with the others.
+  worst size for its view, delta and accountant. Privacy loss distributions, which take long, are
+  made for sizes in the order of their Renyi bounds, until the next bound is no larger than what
+  was found: so no size that is left out is worse.
 
   An adversary who is shown honest gradients before their noise (`attack_knowledge=honest_clean`)
   puts them into what it sends, so a run with one has no figure.
@@ -45,24 +42,18 @@ def statement(
   participations = sampler.max_honest_participation(num_rounds)
   asked = experiment.privacy.accountant
   accountants = (asked, *[name for name in _REPORTED if name != asked])
-  sizes = _worst_sizes(experiment, client_sizes, participations)
-  statements = [_statement(experiment, size, participations, accountants) for size in sizes]
-  figures = tuple(
-    max(of_sizes, key=_severity)
-    for of_sizes in zip(*(one.figures for one in statements), strict=True)
-  )
+  figures = _worst_figures(experiment, client_sizes, participations, accountants)
   if experiment.attack.knowledge == 'honest_clean':
     figures = tuple(
       dataclasses.replace(figure, epsilon=None, reason=figure.reason or _SHOWN_CLEAN)
       for figure in figures
     )
-  main = max(statements, key=lambda one: _severity(one.main))
-  # What is said of delta is said of the largest client instead.
-  delta = experiment.privacy.delta
-  own = [text for size in sizes for text in privacy_statement.delta_sentences(delta, size)]
-  general = [text for text in main.assumptions if text not in own]
+  # What is said of delta is said of the largest client.
+  largest = _statement(experiment, max(1, *client_sizes), participations, (_BOUND,))
   return dataclasses.replace(
-    main, figures=figures, assumptions=(*general, *_assumptions(experiment, client_sizes))
+    largest,
+    figures=figures,
+    assumptions=(*largest.assumptions, *_assumptions(experiment)),
   )
 
 
@@ -72,9 +63,7 @@ _SHOWN_CLEAN = (
 )
 
 
-def _assumptions(
-  experiment: config.ExperimentConfig, client_sizes: Sequence[int]
-) -> tuple[str, ...]:
+def _assumptions(experiment: config.ExperimentConfig) -> tuple[str, ...]:
   """Returns the sentences that follow from how a run is set up."""
   sentences = []
   if experiment.privacy.enabled:
@@ -87,25 +76,48 @@ def _assumptions(
       f"The {experiment.data.root_size} examples of the server's root set are its own, and no"
       ' figure covers them.'
     )
-  delta, largest = experiment.privacy.delta, max(client_sizes)
-  return (*sentences, *privacy_statement.delta_sentences(delta, largest))
+  return tuple(sentences)
 
 
-def _worst_sizes(
-  experiment: config.ExperimentConfig, client_sizes: Sequence[int], participations: int
-) -> list[int]:
-  """Returns sizes among which that of every figure is."""
+def _worst_figures(
+  experiment: config.ExperimentConfig,
+  client_sizes: Sequence[int],
+  participations: int,
+  accountants: Sequence[str],
+) -> tuple[privacy_statement.PrivacyFigure, ...]:
+  """Returns each figure at the size of a client at which it is largest."""
   sizes = _candidates(experiment, client_sizes)
-  if len(sizes) == 1:
-    return sizes
-  found = {size: _statement(experiment, size, participations, (_FAST,)) for size in sizes}
-  tried: set[int] = set()
-  for position in range(len(found[sizes[0]].figures)):
-    severity = {size: _severity(found[size].figures[position]) for size in sizes}
-    ordered = sorted(sizes, key=lambda size: -severity[size])
-    least = _CLOSE * severity[ordered[0]]
-    tried.update([size for size in ordered if severity[size] >= least][:_MOST_TRIED])
-  return sorted(tried)
+  fast = [name for name in accountants if name != _SLOW]
+
+  @functools.cache
+  def figures(size: int, slowly: bool) -> tuple[privacy_statement.PrivacyFigure, ...]:
+    asked = accountants if slowly else fast
+    return _statement(experiment, size, participations, asked).figures
+
+  def found(size: int, key: tuple[str, float], accountant: str) -> privacy_statement.PrivacyFigure:
+    (one,) = [
+      figure
+      for figure in figures(size, slowly=accountant == _SLOW)
+      if (figure.view, figure.delta) == key and figure.accountant == accountant
+    ]
+    return one
+
+  def worst(key: tuple[str, float], accountant: str) -> privacy_statement.PrivacyFigure:
+    if accountant != _SLOW:
+      return max((found(size, key, accountant) for size in sizes), key=_severity)
+    bounds = {size: _severity(found(size, key, _BOUND)) for size in sizes}
+    first, *others = sorted(sizes, key=lambda size: -bounds[size])
+    tried = [found(first, key, accountant)]
+    for size in others:
+      if bounds[size] <= max(map(_severity, tried)):
+        break
+      inputs = found(size, key, _BOUND)
+      if not any(_is_at_least_as_bad(figure, inputs) for figure in tried):
+        tried.append(found(size, key, accountant))
+    return max(tried, key=_severity)
+
+  keys = dict.fromkeys((figure.view, figure.delta) for figure in figures(sizes[0], slowly=False))
+  return tuple(worst(key, accountant) for key in keys for accountant in accountants)
 
 
 def _candidates(experiment: config.ExperimentConfig, client_sizes: Sequence[int]) -> list[int]:
@@ -119,6 +131,18 @@ def _candidates(experiment: config.ExperimentConfig, client_sizes: Sequence[int]
     steps = math.ceil(size / training.batch_size) if averaging else int(is_sampled)
     by_steps.setdefault(steps, []).append(size)
   return sorted({size for group in by_steps.values() for size in (group[0], group[-1])})
+
+
+def _is_at_least_as_bad(
+  figure: privacy_statement.PrivacyFigure, other: privacy_statement.PrivacyFigure
+) -> bool:
+  """Tells whether a figure composes no fewer, no more noised mechanisms, no less often sampled."""
+  return (
+    figure.compositions >= other.compositions
+    and figure.noise_multiplier <= other.noise_multiplier
+    and (figure.sampling_probability or 1.0) >= (other.sampling_probability or 1.0)
+    and figure.adjacency == other.adjacency
+  )
 
 
 def _severity(figure: privacy_statement.PrivacyFigure) -> float:

@@ -66,6 +66,23 @@ def test_accountants_and_deltas_that_rank_sizes_differently_each_get_the_worst()
   assert together[key] > 1.03 * alone[0][key]
 
 
+def test_the_worst_of_many_sizes_is_found_where_renyi_bounds_are_far_off():
+  # By Renyi, ten examples are only the tenth worst; they are all used, and that bound is tight.
+  sizes = [10, *range(461, 542, 10)]
+  options = {
+    'num_rounds': 1,
+    'privacy': {'noise_multiplier': 0.45, 'accountant': 'pld'},
+    'algorithm': 'fed_avg',
+    'batch_sampling': 'poisson',
+  }
+  key, by_renyi = ('example', 'pld', 1e-5), ('example', 'rdp', 1e-5)
+  alone = {size: epsilons(sizes_statement([size] * 2, **options)) for size in (10, 461, 541)}
+  together = epsilons(sizes_statement(sizes, **options))
+  assert alone[10][by_renyi] < alone[461][by_renyi]
+  assert together[key] == pytest.approx(alone[10][key])
+  assert together[key] > 1.04 * alone[541][key]
+
+
 def test_delta_is_held_against_the_largest_client():
   def about_delta(sizes):
     training = {'algorithm': 'fed_avg', 'batch_sampling': 'shuffle'}

@@ -20,6 +20,7 @@ def statement(epsilon=2.5, reason=None):
     accountant='pld',
     adjacency='add or remove one example',
     sampling_model='Poisson with probability 0.1',
+    sampling_probability=0.1,
     noise_multiplier=1.0,
     compositions=12,
     participation_count=6,

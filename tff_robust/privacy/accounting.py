@@ -228,6 +228,7 @@ def account(
             accountant=accountant,
             adjacency=view.adjacency,
             sampling_model=view.sampling_model,
+            sampling_probability=view.sampling_probability,
             noise_multiplier=view.noise_multiplier,
             compositions=view.compositions,
             participation_count=participations,

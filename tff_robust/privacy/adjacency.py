@@ -16,7 +16,18 @@ REPLACE = dp_accounting.NeighboringRelation.REPLACE_ONE
 
 
 class View(NamedTuple):
-  """What is composed for one adjacency; `delta_share` of delta is left for it."""
+  """What is composed for one adjacency.
+
+  Attributes:
+    event: One of the composed mechanisms.
+    compositions: How many are composed.
+    neighboring_relation: The adjacency for dp_accounting.
+    adjacency: The same in words.
+    sampling_model: How batches are assumed to be drawn, in words.
+    noise_multiplier: Effective noise multiplier of one composed Gaussian mechanism.
+    sampling_probability: Of an example in one of them, or None where sampling is not credited.
+    delta_share: The part of delta that is left for the event.
+  """
 
   event: dp_accounting.DpEvent
   compositions: int
@@ -24,6 +35,7 @@ class View(NamedTuple):
   adjacency: str
   sampling_model: str
   noise_multiplier: float
+  sampling_probability: float | None = None
   delta_share: float = 1.0
 
 
@@ -56,6 +68,7 @@ def example_view(
       'add or remove one example',
       f'Poisson with probability {probability:.4g}',
       noise,
+      sampling_probability=probability,
     )
   if (batch_sampling, algorithm) == ('shuffle', 'fed_sgd') and amplification != 'none':
     sample_size = min(math.ceil(batch_size), examples_per_client)
@@ -69,6 +82,7 @@ def example_view(
       'replace one example',
       f'{sample_size} of {examples_per_client} without replacement each round',
       noise,
+      sampling_probability=sample_size / examples_per_client,
     )
   if batch_sampling == 'poisson':
     count, adjacency, model = steps, 'add or remove one example', 'every step, no amplification'
@@ -106,5 +120,5 @@ def client_view(
     "replace a client's data set",
     model,
     noise,
-    delta_share,
+    delta_share=delta_share,
   )

@@ -19,6 +19,8 @@ class PrivacyFigure:
     accountant: A name in `accounting.ACCOUNTANTS`.
     adjacency: Which data sets count as neighbours.
     sampling_model: How batches are assumed to be drawn.
+    sampling_probability: Of an example in one composed mechanism; None where sampling is not
+      credited.
     noise_multiplier: Effective noise multiplier of one composed Gaussian mechanism.
     compositions: How many of them are composed.
     participation_count: Rounds in which the client takes part.
@@ -32,6 +34,7 @@ class PrivacyFigure:
   accountant: str
   adjacency: str
   sampling_model: str
+  sampling_probability: float | None
   noise_multiplier: float
   compositions: int
   participation_count: int
