@@ -30,6 +30,7 @@ class Experiment:
     loop: The training loop.
     guarantees: What the rule promises.
     runtime: One line that says where the run runs.
+    source: Where the images come from and how they were split.
     honest_messages: What honest messages can be, in words, where they are held against it.
     residents: Arrays of examples on the device, which `close` frees.
   """
@@ -43,6 +44,7 @@ class Experiment:
   loop: Any
   guarantees: guarantees.Guarantees
   runtime: str
+  source: str
   honest_messages: str | None = None
   residents: tuple[Any, ...] = ()
 
@@ -110,7 +112,10 @@ class Experiment:
     from tff_robust.program import plots
     from tff_robust.runtime import errors
 
-    print(f'{_title(self.experiment)}\n{self.runtime}\nfolder {self.folder}', file=sys.stderr)
+    print(
+      f'{_title(self.experiment)}\n{self.source}\n{self.runtime}\nfolder {self.folder}',
+      file=sys.stderr,
+    )
     if self.honest_messages is not None:
       print(f'Honest messages: {self.honest_messages}', file=sys.stderr)
     if self.guarantees.risk_per_round:
@@ -119,12 +124,15 @@ class Experiment:
         f'Cohorts with more than {told} Byzantine clients: {self.guarantees.risk()}',
         file=sys.stderr,
       )
+    shortage = guarantees.describe_shortage(self.experiment)
+    if shortage is not None:
+      print(shortage, file=sys.stderr)
     resume = self.options.resume_flags(self.folder)
     try:
       found, exit_status = self.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
       print(f'\nInterrupted at once; to go on from the last checkpoint: {resume}', file=sys.stderr)
-      return 130
+      return interruption.Interruption.status_at_once(interrupt)
     except errors.WorkerGoneError as error:
       print(f'\n{error}\nTo go on from the last whole round: {resume}', file=sys.stderr)
       return 1
@@ -237,7 +245,12 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   folder = options.output_dir or run_folder.default_folder(experiment)
   if not options.resume:
     run_folder.create(
-      folder, experiment, running=options.shared(), options=options.to_json(), runtime=runtime
+      folder,
+      experiment,
+      running=options.shared(),
+      options=options.to_json(),
+      runtime=runtime,
+      source=dataset.source,
     )
   loop = training_loop.TrainingLoop(
     process=process,
@@ -260,6 +273,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
     loop=loop,
     guarantees=guarantees.build_guarantees(experiment, num_rounds=plan.num_rounds),
     runtime=runtime,
+    source=dataset.source,
     honest_messages=honest_messages,
     residents=tuple(residents),
   )

@@ -110,8 +110,8 @@ SETTINGS: tuple[Setting, ...] = (
     'worker_momentum',
     'training',
     'worker_momentum',
-    'Share of its last message in what a client sends: a running average over its rounds; 0 is'
-    ' without.',
+    'beta of the running average that a client sends: beta times its last message plus 1 - beta'
+    ' times the new one; 0 sends the new one.',
   ),
   Setting(
     'aggregator',

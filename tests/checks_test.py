@@ -43,7 +43,7 @@ def test_values_of_a_kind_pass(value, kind):
     (False, float, 'option=False must be a number'),
     ('2', float, "option='2' must be a number"),
     (1j, float, 'option=1j must be a number'),
-    (3, str, 'option=3 must be a str'),
+    (3, str, 'option=3 must be text'),
   ],
 )
 def test_values_of_another_kind_are_named(value, kind, message):

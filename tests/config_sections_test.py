@@ -113,6 +113,22 @@ def test_defaults_depend_on_the_algorithm():
       ["attack_class_map='1-7'", '1:7,7:1'],
     ),
     (
+      lambda: config.TrainingConfig(num_rounds=1, batch_size=2**31 - 1),
+      ['batch_size=2147483647', 'at most 1073741824'],
+    ),
+    (
+      lambda: config.PrivacyConfig(noise_source='entropy'),
+      ['dp_noise_source=entropy', 'no effect without l2_norm_clip'],
+    ),
+    (
+      lambda: config.PrivacyConfig(amplification='none'),
+      ['privacy_amplification=none', 'no effect without l2_norm_clip'],
+    ),
+    (
+      lambda: config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=1e-200),
+      ['noise_multiplier=1e-200', '0 or lie between 1e-06 and 1e+06'],
+    ),
+    (
       lambda: config.AttackConfig(attack='sign_flip', cohort_risk='fail', num_byzantine=1),
       ['cohort_risk=fail', 'no effect', "byzantine_placement='population'"],
     ),

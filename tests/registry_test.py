@@ -118,7 +118,7 @@ def test_options_of_another_kind_are_refused(name, given, message):
 
 
 def test_text_is_refused_where_it_is_none_and_so_are_options_of_preaggregators():
-  with pytest.raises(ValueError, match='attack_direction=3 must be a str'):
+  with pytest.raises(ValueError, match='attack_direction=3 must be text'):
     registry.complete_options('attack', registry.ATTACKS, 'min_max', {'attack_direction': 3})
   with pytest.raises(ValueError, match=r'bucket_size=2.0 must be a whole number'):
     registry.complete_options(

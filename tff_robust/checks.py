@@ -46,7 +46,8 @@ def of_kind(argument: str, value: Any, kind: type) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
       raise ValueError(f'{argument}={value!r} must be a number; give one such as 0.5.')
   elif not isinstance(value, kind):
-    raise ValueError(f'{argument}={value!r} must be a {kind.__name__}; give one.')
+    words = 'text' if kind is str else f'a {kind.__name__}'
+    raise ValueError(f'{argument}={value!r} must be {words}; give it as such.')
 
 
 def positive(argument: str, value: float) -> None:

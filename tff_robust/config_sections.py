@@ -18,6 +18,7 @@ NOISE_SOURCES = ('seeded', 'entropy')
 AMPLIFICATIONS = ('as_sampled', 'poisson', 'none')
 ACCOUNTANTS = ('pld', 'rdp', 'rdp_classic')
 DEFAULT_ROOT_SIZE = 100
+_MOST_EXAMPLES = 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,8 +115,14 @@ class TrainingConfig:
     checks.known_name('batch_sampling', self.batch_sampling, BATCH_SAMPLINGS)
     checks.at_least('clients_per_round', self.clients_per_round, 1)
     checks.at_least('batch_size', self.batch_size, 1)
+    checks.at_most('batch_size', self.batch_size, _MOST_EXAMPLES, 'batches are counted in 32 bits')
     checks.in_half_open_unit_interval('worker_momentum', self.worker_momentum)
     if (self.num_rounds is None) == (self.num_server_epochs is None):
+      if self.num_rounds is None:
+        raise ValueError(
+          'num_rounds and num_server_epochs are both missing: how long is the run? Give exactly'
+          ' one of the two, for example num_rounds=50.'
+        )
       raise ValueError(
         f'num_rounds={self.num_rounds} and num_server_epochs={self.num_server_epochs}:'
         ' give exactly one of the two.'
@@ -231,12 +238,13 @@ class PrivacyConfig:
         raise ValueError(
           f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'
         )
-      checks.nonnegative('noise_multiplier', self.noise_multiplier)
+      mechanisms.check_noise_multiplier(self.noise_multiplier)
     else:
       defaults = {field.name: field.default for field in dataclasses.fields(self)}
       for name, default in defaults.items():
         if getattr(self, name) != default:
+          flag = {'noise_source': 'dp_noise_source', 'amplification': 'privacy_amplification'}
           raise ValueError(
-            f'{name}={getattr(self, name)} has no effect without l2_norm_clip; give l2_norm_clip'
-            ' or leave it out.'
+            f'{flag.get(name, name)}={getattr(self, name)} has no effect without l2_norm_clip; give'
+            ' l2_norm_clip or leave it out.'
           )

@@ -77,9 +77,13 @@ OPTIONS: dict[str, Option] = {
   'filter_factor': Option(
     float, 'Rows that a filter drops, in units of max_byzantine.', checks.positive
   ),
-  'smoothing': Option(float, 'Smallest distance in the weights of Weiszfeld.', checks.positive),
+  'smoothing': Option(
+    float,
+    'Lower bound on the distances whose inverses are the weights of Weiszfeld.',
+    checks.positive,
+  ),
   'tolerance': Option(float, 'Relative step at which an iteration ends.', checks.nonnegative),
-  'max_iterations': Option(int, 'Iterations after which it ends in any case.', _at_least(1)),
+  'max_iterations': Option(int, 'Largest number of iterations.', _at_least(1)),
   'trial_learning_rate': Option(
     float,
     'Learning rate of the step with which each update is tried on the root set; left out,'
@@ -150,7 +154,8 @@ OPTIONS: dict[str, Option] = {
   'attack_delay': Option(int, 'Rounds after which attackers replay a message.', _at_least(1)),
   'attack_warmup_rounds': Option(
     int,
-    'Rounds from the first in which attackers still learn whom to mimic; they already do.',
+    'Rounds, counted from the first of the run, in which attackers learn whom to mimic, while they'
+    ' mimic already.',
     _at_least(1),
     example=2,
   ),

@@ -232,6 +232,19 @@ def test_a_failed_download_names_the_cure(tmp_path, monkeypatch, host_that_answe
     load.load_dataset('fashion_mnist')
 
 
+def test_a_download_that_is_answered_by_an_error_page_names_the_cure(
+  tmp_path, monkeypatch, host_that_answers
+):
+  import tensorflow_datasets as tfds
+
+  del host_that_answers
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+  failure = tfds.download.DownloadError('HTTP code: 404.')
+  monkeypatch.setattr(tfds, 'builder', lambda name, data_dir: _Builder(name, data_dir, failure))
+  with pytest.raises(ValueError, match=r'could not be downloaded \(DownloadError\).*--data_dir'):
+    load.load_dataset('fashion_mnist')
+
+
 @pytest.mark.parametrize(
   ('status', 'is_there'), [(200, True), (405, True), (403, False), (503, False)]
 )

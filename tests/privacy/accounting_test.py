@@ -333,3 +333,29 @@ def test_calibrated_noise_meets_its_target_where_the_grid_changes(target):
   values = {'sampling_probability': 0.02, 'num_steps': 2500, 'delta': 1e-5}
   noise = accounting.dp_sgd_noise_multiplier(target_epsilon=target, **values)
   assert accounting.dp_sgd_epsilon(noise_multiplier=noise, **values) <= target
+
+
+@pytest.mark.parametrize('noise_multiplier', [1e-6, 1e6])
+@pytest.mark.parametrize('batch_sampling', ['poisson', 'shuffle'])
+@pytest.mark.parametrize('algorithm', ['fed_avg', 'fed_sgd'])
+def test_next_to_no_and_endless_noise_have_figures(noise_multiplier, batch_sampling, algorithm):
+  found = accounting.account(
+    mechanism=mechanisms.Mechanism(
+      l2_norm_clip=1.0,
+      noise_multiplier=noise_multiplier,
+      expected_batch_size=100,
+      noise_scale='on_mean',
+    ),
+    algorithm=algorithm,
+    batch_sampling=batch_sampling,
+    examples_per_client=1000,
+    participations=3,
+    local_epochs=1 if algorithm == 'fed_avg' else None,
+  )
+  epsilons = [figure.epsilon for figure in found.figures if figure.reason is None]
+  assert epsilons
+  if noise_multiplier > 1:
+    # Plain Gaussians of multiplier 1e6, of which three are composed: less than 1e-4 by far.
+    assert all(0 <= epsilon < 1e-2 for epsilon in epsilons)
+  else:
+    assert all(epsilon > 1e6 for epsilon in epsilons)

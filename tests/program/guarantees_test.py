@@ -19,6 +19,15 @@ def experiment(aggregator='krum', *, preaggregators=(), num_byzantine=11, **atta
   )
 
 
+def population(*, num_clients=100, clients_per_round=5, **attack):
+  return config.ExperimentConfig(
+    seed=1,
+    data=config.DataConfig(num_clients=num_clients),
+    training=config.TrainingConfig(num_rounds=5, clients_per_round=clients_per_round),
+    attack=config.AttackConfig(**attack),
+  )
+
+
 def build(*arguments, **changes):
   return guarantees.build_guarantees(experiment(*arguments, **changes), num_rounds=50)
 
@@ -30,6 +39,20 @@ def test_risk_of_a_cohort_is_hypergeometric():
   assert found.risk_over_run == pytest.approx(1 - (1 - found.risk_per_round) ** 50)
   assert '2.6' in found.risk()
   assert 'at least one in 7' in found.risk()
+
+
+def test_cohorts_with_too_few_attackers_for_an_attack_are_told():
+  few = {'attack': 'min_max', 'placement': 'population', 'knowledge': 'own_messages'}
+  told = guarantees.describe_shortage(population(num_byzantine=10, clients_per_round=5, **few))
+  # One of 10 among 5 of 100: 10 * C(90, 4) / C(100, 5) = 0.3394.
+  assert '33.9 % of rounds' in told
+  assert 'fewer than the 2 attackers' in told
+  # Whoever sees honest messages needs no spread of its own.
+  seeing = {**few, 'knowledge': 'honest_messages'}
+  assert guarantees.describe_shortage(population(num_byzantine=10, **seeing)) is None
+  # All of 24 of 25 clients are drawn but one: there are always two attackers.
+  everyone = population(num_clients=25, clients_per_round=24, num_byzantine=4, **few)
+  assert guarantees.describe_shortage(everyone) is None
 
 
 def test_no_more_byzantine_clients_than_declared_is_no_risk():

@@ -122,6 +122,28 @@ def test_a_row_that_was_cut_short_is_removed(tmp_path):
   assert [row['round'] for row in history.read(path)] == [0]
 
 
+def test_rows_of_another_version_keep_their_cells_under_their_names(tmp_path):
+  path = tmp_path / 'history.csv'
+  path.write_text('round,num_examples,of_old,train_loss\n0,20,7,1.5\n1,30,8,1.25\n')
+  history.keep_before(path, 1)
+  (row,) = history.read(path)
+  assert tuple(row) == history.COLUMNS
+  assert (row['round'], row['num_examples'], row['train_loss']) == (0, 20, 1.5)
+  assert row['server_epoch'] is None
+
+
+def test_appended_rows_are_read_as_they_were(tmp_path):
+  path = tmp_path / 'history.csv'
+  history.begin(path)
+  rows = [
+    {**history.blank_row(0, 0.0), 'train_loss': 0.1 + 0.2, 'selected_client_ids': '3;17'},
+    {**history.blank_row(1, 0.5), 'attack_active': 1, 'measured_kappa': float('inf')},
+  ]
+  for row in rows:
+    history.append(path, row)
+  assert history.read(path) == rows
+
+
 def test_blank_row_holds_every_column_in_order():
   row = history.blank_row(7, 3.5)
   assert tuple(row) == history.COLUMNS

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import re
 
@@ -26,6 +27,7 @@ def create(folder, **changes):
     running=running,
     options={**running, 'checkpoint_every': 7},
     runtime='runtime native: here',
+    source='Drawn by hand.',
   )
 
 
@@ -43,11 +45,34 @@ def test_config_file_names_versions_and_runtime(tmp_path):
   assert content['versions']['tensorflow-federated'] == '0.87.0'
   assert set(content['versions']) > {'python', 'tensorflow-privacy', 'dp-accounting', 'numpy'}
   assert content['runtime'] == 'runtime native: here'
+  assert content['source'] == 'Drawn by hand.'
   assert content['options']['checkpoint_every'] == 7
   assert 'TF_ENABLE_ONEDNN_OPTS' in content['environment']
   assert content['experiment']['seed'] == 2**62
   revision = content['git_revision']
   assert revision is None or re.fullmatch(r'[0-9a-f]{40}\+?', revision)
+
+
+@pytest.mark.parametrize('name', ['x' * 300, 'file/run'])
+def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
+  (tmp_path / 'file').touch()
+  with pytest.raises(ValueError, match=r'output_dir=.*; give another folder\.$'):
+    run_folder.check_unused(tmp_path / name)
+
+
+def test_a_place_that_takes_no_folder_is_refused_in_one_sentence(tmp_path, monkeypatch):
+  def refuse(*arguments, **options):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(pathlib.Path, 'mkdir', refuse)
+  with pytest.raises(ValueError, match=r'output_dir=.* cannot be written: Permission denied'):
+    create(tmp_path / 'run')
+
+
+def test_a_place_without_permission_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'access', lambda place, mode: pathlib.Path(place) != tmp_path)
+  with pytest.raises(ValueError, match=f'no permission for {tmp_path}'):
+    run_folder.check_unused(tmp_path / 'a' / 'b')
 
 
 def test_a_folder_with_a_run_is_refused_with_both_ways_out(tmp_path):

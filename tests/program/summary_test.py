@@ -207,6 +207,7 @@ def test_a_run_that_ended_before_the_attack_says_so():
   assert found.accuracy_before_attack is None
   assert found.selected_share is None
   assert 'interrupted after 2 of 6 rounds' in found.table()
+  assert 'Test accuracy, last measured' in found.table()
   assert 'not reached' in found.table()
 
 

@@ -77,3 +77,13 @@ def test_suggests_the_smallest_bound_that_meets_the_risk():
 def test_refuses_counts_larger_than_the_population(name):
   with pytest.raises(ValueError, match=f'{name}=101 is more than the population'):
     cohort_risk.excess_probability(**{**_ELEVEN_OF_A_HUNDRED, name: 101}, max_byzantine=5)
+
+
+def test_counts_cohorts_with_some_but_too_few():
+  # 2 Byzantine of 4, cohorts of 2, by hand: none in 1 of 6, one in 4 of 6, two in 1 of 6.
+  sampled = {'population': 4, 'num_byzantine': 2, 'clients_per_round': 2}
+  assert cohort_risk.shortage_probability(**sampled, fewest=2) == pytest.approx(4 / 6)
+  assert cohort_risk.shortage_probability(**sampled, fewest=3) == pytest.approx(5 / 6)
+  assert cohort_risk.shortage_probability(**sampled, fewest=1) == 0
+  with pytest.raises(ValueError, match='fewest=0'):
+    cohort_risk.shortage_probability(**sampled, fewest=0)

@@ -196,7 +196,12 @@ def _default_folder(name: str) -> pathlib.Path:
   builder = tfds.builder(name, data_dir=os.fspath(root))
   try:
     builder.download_and_prepare()
-  except OSError as error:
+  except (
+    OSError,
+    tfds.download.DownloadError,
+    tfds.download.download_manager.NonMatchingChecksumError,
+    tfds.download.extractor.ExtractError,
+  ) as error:
     raise ValueError(
       f'dataset={name!r} could not be downloaded ({type(error).__name__}); {_cure(name)}.'
     ) from error

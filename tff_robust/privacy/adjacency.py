@@ -39,11 +39,18 @@ class View(NamedTuple):
   delta_share: float = 1.0
 
 
+# Where `noise_scale` adds more, accountants fail on differences between next to nothing.
+_MOST_NOISE = 1e6
+
+
+def _gaussian(noise_multiplier: float) -> dp_accounting.DpEvent:
+  """Returns a Gaussian mechanism with this noise; with less, which is a bound, if that is huge."""
+  return dp_accounting.GaussianDpEvent(min(noise_multiplier, _MOST_NOISE))
+
+
 def poisson_gaussian(probability: float, noise_multiplier: float) -> dp_accounting.DpEvent:
   """Returns one step of DP-SGD as an event."""
-  return dp_accounting.PoissonSampledDpEvent(
-    probability, dp_accounting.GaussianDpEvent(noise_multiplier)
-  )
+  return dp_accounting.PoissonSampledDpEvent(probability, _gaussian(noise_multiplier))
 
 
 def example_view(
@@ -75,7 +82,7 @@ def example_view(
     noise = mechanism.replacement_noise_multiplier if mechanism else 0.0
     return View(
       dp_accounting.SampledWithoutReplacementDpEvent(
-        examples_per_client, sample_size, dp_accounting.GaussianDpEvent(noise)
+        examples_per_client, sample_size, _gaussian(noise)
       ),
       steps,
       REPLACE,
@@ -91,7 +98,7 @@ def example_view(
     model = 'shuffled disjoint batches, once an epoch, no amplification'
   else:
     count, adjacency, model = steps, 'zero out one example', 'every round, no amplification'
-  event = dp_accounting.GaussianDpEvent(noise)
+  event = _gaussian(noise)
   return View(event, count, ADD_OR_REMOVE, adjacency, model, noise)
 
 
@@ -114,7 +121,7 @@ def client_view(
       model += f', batches of at most {largest}'
     noise = mechanism.client_noise_multiplier(max_batch_size=largest)
   return View(
-    dp_accounting.GaussianDpEvent(noise),
+    _gaussian(noise),
     steps,
     REPLACE,
     "replace a client's data set",

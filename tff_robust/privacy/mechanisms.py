@@ -41,6 +41,18 @@ from tff_robust import checks
 CLIP_UNITS = ('example', 'minibatch_mean')
 NOISE_SCALES = ('sum_then_divide', 'on_mean', 'per_example_sum')
 LEAST_CLIP = 1e-15
+# What float32 noise and the accountants can work with.
+LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
+
+
+def check_noise_multiplier(noise_multiplier: float) -> None:
+  """Raises ValueError unless it is 0 or in a range in which noise can be drawn and accounted."""
+  checks.nonnegative('noise_multiplier', noise_multiplier)
+  if noise_multiplier and not LEAST_NOISE <= noise_multiplier <= MOST_NOISE:
+    raise ValueError(
+      f'noise_multiplier={noise_multiplier} must be 0 or lie between {LEAST_NOISE:g} and'
+      f' {MOST_NOISE:g}.'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +62,8 @@ class Mechanism:
   Attributes:
     l2_norm_clip: Norm to which gradients are clipped, at least `LEAST_CLIP`.
     noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`, before
-      `noise_scale` is applied; 0 clips without noise and gives no privacy.
+      `noise_scale` is applied, from `LEAST_NOISE` to `MOST_NOISE`; 0 clips without noise and
+      gives no privacy.
     expected_batch_size: The divisor of sums. A public constant, never the size of the
       batch at hand, which is private under Poisson sampling.
     clip_unit: One of `CLIP_UNITS`.
@@ -70,7 +83,7 @@ class Mechanism:
     checks.positive('l2_norm_clip', self.l2_norm_clip)
     # Squares of what is clipped must not vanish in float32.
     checks.at_least('l2_norm_clip', self.l2_norm_clip, LEAST_CLIP)
-    checks.nonnegative('noise_multiplier', self.noise_multiplier)
+    check_noise_multiplier(self.noise_multiplier)
     checks.positive('expected_batch_size', self.expected_batch_size)
     checks.known_name('clip_unit', self.clip_unit, CLIP_UNITS)
     checks.known_name('noise_scale', self.noise_scale, NOISE_SCALES)

@@ -5,7 +5,8 @@ Free of TensorFlow.
 
 import dataclasses
 
-from tff_robust import config
+from tff_robust import config, registry
+from tff_robust.attacks import knowledge
 from tff_robust.resilience import krum_theorem, robustness
 
 
@@ -74,6 +75,28 @@ def build_guarantees(experiment: config.ExperimentConfig, *, num_rounds: int) ->
     risk_per_round=cohort_risk.excess_probability(**sampled),
     risk_over_run=cohort_risk.excess_probability_over_run(**sampled, num_rounds=num_rounds),
     is_stratified=experiment.attack.cohort_risk == 'stratify',
+  )
+
+
+def describe_shortage(experiment: config.ExperimentConfig) -> str | None:
+  """Returns how often a cohort holds too few attackers for the attack, or None if never."""
+  attack = experiment.attack
+  if attack.placement != 'population' or attack.knowledge not in knowledge.OWN:
+    return None
+  from tff_robust.resilience import cohort_risk
+
+  fewest = registry.ATTACKS[attack.attack].fewest_own_messages
+  share = cohort_risk.shortage_probability(
+    population=experiment.data.num_clients,
+    num_byzantine=attack.num_byzantine,
+    clients_per_round=experiment.training.clients_per_round,
+    fewest=fewest,
+  )
+  if not share:
+    return None
+  return (
+    f'Cohorts with fewer than the {fewest} attackers whose messages {attack.attack} needs, and who'
+    f' then send what honest clients do: {_percent(share)} of rounds'
   )
 
 

@@ -158,12 +158,26 @@ def keep_before(path: str | os.PathLike[str], first_removed: int) -> None:
     return
   with open(path, newline='', encoding='utf-8') as file:
     lines = [line for line in csv.reader(file) if line]
+  header, *rest = lines or [[]]
+  whole = [dict(zip(header, line, strict=True)) for line in rest if len(line) == len(header)]
+  # By name: a file of another version may have other columns.
   kept = [
-    line
-    for line in lines[1:]
-    if len(line) == len(lines[0]) and line[0].isdecimal() and int(line[0]) < first_removed
+    [row.get(name, '') for name in COLUMNS]
+    for row in whole
+    if row.get(ROUND, '').isdecimal() and int(row[ROUND]) < first_removed
   ]
   _write(path, [COLUMNS, *kept])
+
+
+def append(path: str | os.PathLike[str], row: Mapping[str, Cell]) -> None:
+  """Adds a row to a history file that `begin` made, which takes no longer where it is long.
+
+  Args:
+    path: The file.
+    row: A cell for each of `COLUMNS`.
+  """
+  with open(path, 'a', newline='', encoding='utf-8') as file:
+    csv.writer(file).writerow(['' if row[name] is None else row[name] for name in COLUMNS])
 
 
 def _write(path: pathlib.Path, lines: Iterable[Sequence[str]]) -> None:

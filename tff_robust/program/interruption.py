@@ -11,8 +11,8 @@ class Interruption:
   """Between enter and exit, remembers a SIGINT or SIGTERM instead of dying of it.
 
   The first signal asks: the loop ends after the round at hand. The second one raises
-  KeyboardInterrupt at once. Outside the main thread, where Python handles no signals,
-  nothing is changed.
+  KeyboardInterrupt, with its number, at once. Outside the main thread, where Python handles
+  no signals, nothing is changed.
 
   Attributes:
     signal_number: The signal that arrived, or None.
@@ -32,6 +32,11 @@ class Interruption:
     """The exit status of a run ended by this signal: 130 for SIGINT, 143 for SIGTERM."""
     return 128 + (self.signal_number or signal.SIGINT)
 
+  @staticmethod
+  def status_at_once(interrupt: KeyboardInterrupt) -> int:
+    """The exit status of a run that an interrupt ended in the middle of a round."""
+    return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+
   def __enter__(self) -> 'Interruption':
     if threading.current_thread() is threading.main_thread():
       for number in (signal.SIGINT, signal.SIGTERM):
@@ -50,7 +55,7 @@ class Interruption:
   def _remember(self, number: int, frame: FrameType | None) -> None:
     del frame
     if self.signal_number is not None:
-      raise KeyboardInterrupt
+      raise KeyboardInterrupt(number)
     self.signal_number = number
     print(
       '\nFinishing the round at hand, then saving a checkpoint; once more ends at once.',

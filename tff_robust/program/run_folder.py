@@ -1,5 +1,6 @@
 """The folder of a run: what was decided, and on what it ran. Free of TensorFlow."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -7,7 +8,7 @@ import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_robust import config
@@ -42,18 +43,37 @@ def check_is_no_file(folder: pathlib.Path) -> None:
       raise ValueError(f'output_dir={folder}: {place} is a file; give another folder.')
 
 
+@contextlib.contextmanager
+def _told(folder: pathlib.Path) -> Iterator[None]:
+  """Turns what the file system says of a folder into a ValueError that names the flag."""
+  try:
+    yield
+  except OSError as error:
+    raise ValueError(
+      f'output_dir={folder} cannot be written: {error.strerror or error}; give another folder.'
+    ) from error
+
+
 def check_unused(folder: str | os.PathLike[str]) -> None:
-  """Raises ValueError when a new run would write into a folder that holds something."""
+  """Raises ValueError when a new run could not write into a folder, or it holds something."""
   folder = pathlib.Path(folder)
-  check_is_no_file(folder)
-  if (folder / CONFIG_FILE).exists():
+  with _told(folder):
+    check_is_no_file(folder)
+    holds_run = (folder / CONFIG_FILE).exists()
+    holds_anything = folder.is_dir() and any(folder.iterdir())
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+  if holds_run:
     raise ValueError(
       f'output_dir={folder} holds a run already; pass --resume to go on with that run, or another'
       ' --output_dir.'
     )
-  if folder.is_dir() and any(folder.iterdir()):
+  if holds_anything:
     raise ValueError(
       f'output_dir={folder} is not empty and holds no run; give an empty or a new --output_dir.'
+    )
+  if not os.access(nearest, os.W_OK):
+    raise ValueError(
+      f'output_dir={folder} cannot be written: no permission for {nearest}; give another folder.'
     )
 
 
@@ -83,6 +103,7 @@ def create(
   running: Mapping[str, Any],
   options: Mapping[str, Any],
   runtime: str,
+  source: str,
 ) -> None:
   """Makes the folder of a new run and writes its `config.json`.
 
@@ -92,26 +113,29 @@ def create(
     running: Options of running that a resumption has to share, as plain values.
     options: All options of running, as plain values, for the record.
     runtime: One line that says where the run runs.
+    source: Where the images come from and how they were split.
 
   Raises:
-    ValueError: When the folder holds something.
+    ValueError: When the folder holds something or cannot be written.
   """
   check_unused(folder)
   folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
   content = {
     'experiment': experiment.to_json(),
     'running': dict(running),
     'options': dict(options),
     'runtime': runtime,
+    'source': source,
     'versions': _versions(),
     'environment': {name: os.environ.get(name) for name in _VARIABLES},
     'git_revision': _git_revision(),
   }
   text = json.dumps(content, indent=2) + '\n'
   partial = folder / f'{CONFIG_FILE}.partial'
-  partial.write_text(text, encoding='utf-8')
-  os.replace(partial, folder / CONFIG_FILE)
+  with _told(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    partial.write_text(text, encoding='utf-8')
+    os.replace(partial, folder / CONFIG_FILE)
 
 
 def _versions() -> dict[str, str]:

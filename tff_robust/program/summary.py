@@ -122,9 +122,11 @@ class Summary:
           _number(self.accuracy_after_attack),
         )
       )
-    rows.append(('Test accuracy at the end', _number(self.final_accuracy)))
+    # An interrupted run ends between two evaluations.
+    when = ', last measured' if self.status == 'interrupted' else ' at the end'
+    rows.append((f'Test accuracy{when}', _number(self.final_accuracy)))
     if self.attack_success_rate is not None:
-      rows.append(('Attack success rate at the end', _number(self.attack_success_rate)))
+      rows.append((f'Attack success rate{when}', _number(self.attack_success_rate)))
     if self.selected_share is not None:
       rows.append(
         (
@@ -142,7 +144,7 @@ class Summary:
       )
     if self.median_breaking_epsilon is not None:
       rows.append(
-        ('Median epsilon that breaks Krum when attacked', f'{self.median_breaking_epsilon:.3g}')
+        ('Median attack factor below which Krum falls', f'{self.median_breaking_epsilon:.3g}')
       )
     rows.append(('Guarantee', self.guarantees.kappa))
     if self.krum_theorem_rounds is not None:

@@ -35,6 +35,26 @@ def excess_probability(
   return float(stats.hypergeom.sf(max_byzantine, population, num_byzantine, clients_per_round))
 
 
+def shortage_probability(
+  *, population: int, num_byzantine: int, clients_per_round: int, fewest: int
+) -> float:
+  """Returns the probability that a cohort holds Byzantine clients, but fewer than `fewest`.
+
+  Args:
+    population: Clients in all.
+    num_byzantine: Byzantine clients in the population.
+    clients_per_round: Size of a cohort, n.
+    fewest: Byzantine clients that an attack takes, at least 1.
+
+  Raises:
+    ValueError: If a count is negative or larger than the set it is drawn from.
+  """
+  _check(population, num_byzantine, clients_per_round)
+  checks.at_least('fewest', fewest, 1)
+  drawn = stats.hypergeom(population, num_byzantine, clients_per_round)
+  return float(drawn.cdf(fewest - 1) - drawn.cdf(0))
+
+
 def excess_probability_over_run(
   *,
   population: int,
