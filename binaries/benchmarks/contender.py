@@ -142,7 +142,8 @@ class Contender:
     if process is None:
       return
     if process.stdin is not None and process.stdout is not None:
-      process.stdin.close()
+      with contextlib.suppress(BrokenPipeError):  # It died with a request unread.
+        process.stdin.close()
       process.stdout.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
       process.wait(_CLOSE_SECONDS)

@@ -37,11 +37,13 @@ class Entry(NamedTuple):
     name: What the report calls it; unique in a race.
     contender: Who does it.
     work: What is done.
+    warm_up: How often, at least, between its first call and those that are timed.
   """
 
   name: str
   contender: contender_lib.Contender
   work: work_lib.Work
+  warm_up: int = 0
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -54,7 +56,8 @@ class Timing:
     cpu_seconds: Of each repetition, in steps of 0.01; empty where it is not known.
     first: The call before the repetitions.
     peak_bytes: Most memory of the entry's contender from the first call to the last repetition,
-      beyond what was occupied before; None where it is not known.
+      beyond what was occupied before; None where it is not known, or not whose it is, since the
+      contender does other works of the race too.
     error: Why there are no figures, else empty.
   """
 
@@ -67,8 +70,8 @@ class Timing:
 
   @property
   def median(self) -> float | None:
-    """Median seconds."""
-    return statistics.median(self.seconds) if self.seconds else None
+    """Median seconds; None of what failed in the end."""
+    return statistics.median(self.seconds) if self.seconds and not self.error else None
 
   @property
   def median_cpu(self) -> float | None:
@@ -106,7 +109,8 @@ def run(
   timings = [Timing(name=entry.name) for entry in entries]
   warm = functools.partial(_warm, times=warm_up)
   last: contender_lib.Contender | None = None
-  for step in [_prepare] + [warm] * bool(warm_up) + [_time] * repetitions:
+  warms = [warm] if any(max(warm_up, entry.warm_up) for entry in entries) else []
+  for step in [_prepare] + warms + [_time] * repetitions:
     for entry, timing in zip(entries, timings, strict=True):
       if not timing.error and not _is_spent(timing, budget_seconds):
         try:
@@ -119,9 +123,11 @@ def run(
         except contender_lib.ContenderError as error:
           timing.error = str(error)
   for entry, timing in zip(entries, timings, strict=True):
-    if not timing.error:
+    if not timing.error and sum(other.contender is entry.contender for other in entries) == 1:
       timing.peak_bytes = _peak(entry, timing)
-      entry.contender.forget(entry.name)
+    if timing.first is not None:
+      with contextlib.suppress(contender_lib.ContenderError):  # It has ended.
+        entry.contender.forget(entry.name)
   return timings
 
 
@@ -170,7 +176,9 @@ def _prepare(entry: Entry, timing: Timing) -> None:
 
 def _warm(entry: Entry, timing: Timing, *, times: int) -> None:
   del timing  # Nothing is measured.
-  entry.contender.run(entry.name, times)
+  times = max(times, entry.warm_up)
+  if times:
+    entry.contender.run(entry.name, times)
 
 
 def _time(entry: Entry, timing: Timing) -> None:

@@ -19,6 +19,8 @@ _MEMORY_SIZE = (100, 10**6)
 _ANSWER_SECONDS = 240.0
 # Time for the repetitions of an entry.
 _BUDGET_SECONDS = 1.5
+# Calls after which our runtime has turned small federated computations into one graph, or not.
+_WARM_UP = 25
 # Stacks that must fit into memory: ours, that of the rule within the federation, and what it makes.
 _STACKS = 4
 
@@ -84,7 +86,8 @@ def _entries(contenders: _Contenders, work: work_lib.RuleWork) -> list[race.Entr
 
   def entry(how: str, contender: contender_lib.Contender, implementation: str) -> race.Entry:
     own = dataclasses.replace(work, implementation=implementation)
-    return race.Entry(f'{work.rule}, {how}', contender, own)
+    warm_up = _WARM_UP if how == FEDERATED and work.num_clients * work.dimension < 1 << 24 else 0
+    return race.Entry(f'{work.rule}, {how}', contender, own, warm_up)
 
   entries = [entry(how, contender, 'ours') for how, contender in contenders.rules.items()]
   if work.rule == 'krum':

@@ -40,8 +40,6 @@ def _describe(runtime: str, device: str) -> dict[str, Any]:
 
 def _build(runtime: str, device: str, values: dict[str, Any]) -> Callable[[], float]:
   """Returns a work as a function; imports only what it needs."""
-  import tensorflow as tf
-
   work = work_lib.from_json(values)
   if isinstance(work, work_lib.RuleWork):
     if runtime == 'none':
@@ -65,8 +63,7 @@ def _build(runtime: str, device: str, values: dict[str, Any]) -> Callable[[], fl
     return handwritten.training_round(work, device=device)
   from binaries.benchmarks import federated_round
 
-  with tf.device(None if device == 'auto' else f'/{device}'):
-    return federated_round.build(work)
+  return federated_round.build(work)  # The context has chosen the device.
 
 
 def _close_stock_context() -> None:

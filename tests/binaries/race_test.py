@@ -96,6 +96,36 @@ def test_process_that_dies_is_reported_with_its_last_words():
   assert second.error == first.error
 
 
+def test_process_that_dies_while_others_compute_fails_alone(process):
+  dying = sleeper()
+  dying.prepare('a', sleep_work(1))
+  os.kill(dying._process.pid, signal.SIGKILL)
+  dying._process.wait()
+  # Larger than what a pipe takes without a reader.
+  with pytest.raises(contender.ContenderError, match='ended by itself'):
+    dying.run('a' * 200_000)
+  with pytest.raises(contender.ContenderError, match='ended by itself'):
+    dying.run('a')
+
+
+def test_what_fails_in_the_end_has_no_median(process, monkeypatch):
+  original, asked, forgotten = process.run, [], []
+
+  def run(key, times=1):
+    asked.append(key)
+    if len(asked) == 2:
+      raise contender.ContenderError('out of memory')
+    return original(key, times)
+
+  monkeypatch.setattr(process, 'run', run)
+  monkeypatch.setattr(process, 'forget', forgotten.append)
+  (found,) = race.run([race.Entry('a', process, sleep_work(1))], repetitions=3)
+  assert len(found.seconds) == 1
+  assert found.median is None
+  assert found.error == 'out of memory'
+  assert forgotten == ['a']
+
+
 def test_process_that_does_not_answer_is_given_up_and_ended():
   silent = sleeper('import sys, time\nsys.stdin.readline()\ntime.sleep(600)', answer_seconds=1.0)
   start = time.monotonic()

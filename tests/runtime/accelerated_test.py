@@ -109,10 +109,14 @@ def test_results_leave_for_numpy_only_at_the_end(context, monkeypatch):
   computation(arguments)
   copies = []
   eager_tensor = type(arguments[0])
-  original = eager_tensor.numpy
+  # What `numpy()`, `int`, `float` and `bool` of a tensor come down to.
+  original = eager_tensor._numpy
   monkeypatch.setattr(
-    eager_tensor, 'numpy', lambda tensor: copies.append(tensor.shape) or original(tensor)
+    eager_tensor, '_numpy', lambda tensor: copies.append(tensor.shape) or original(tensor)
   )
+  assert bool(arguments[0][0] > 0)
+  assert copies == [()]
+  copies.clear()
   np.testing.assert_array_equal(computation(arguments), [3.0, 4.0, 5.0])
   assert copies == [(3,)]
 

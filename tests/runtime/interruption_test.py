@@ -51,6 +51,25 @@ def test_interrupt_ends_one_long_client(context, spin):
   assert time.monotonic() - start < 10.0
 
 
+def test_interrupt_before_anything_runs_ends_the_call(context, spin, monkeypatch):
+  assert spin(1) == 1.0
+  original = context.executor_factory.create_executor
+
+  def slowly(cardinalities):
+    time.sleep(1.5)  # As long arguments and compilation may take.
+    return original(cardinalities)
+
+  monkeypatch.setattr(context.executor_factory, 'create_executor', slowly)
+  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+  interrupt.start()
+  with pytest.raises(KeyboardInterrupt):
+    spin(2**30)
+  monkeypatch.undo()
+  start = time.monotonic()
+  assert spin(1) == 1.0
+  assert time.monotonic() - start < 10.0
+
+
 def test_interrupt_while_a_function_is_traced_ends_it_too(context, monkeypatch):
   original = local_function.LocalFunction._trace
 
@@ -74,6 +93,32 @@ def test_interrupt_while_a_function_is_traced_ends_it_too(context, monkeypatch):
   # The next call waits until the one that was given up has ended: not for the loop.
   assert spin_anew(1) == 1
   assert time.monotonic() - start < 10.0
+
+
+def test_caller_with_many_clients_is_told_when_its_context_is_closed(spin):
+  closing = accelerated.AcceleratedContext(client_threads=2)
+  computation = tff.federated_computation(lambda x: tff.federated_map(spin, x), INTS)
+  caught = []
+
+  def call():
+    try:
+      with tff.framework.get_context_stack().install(closing):
+        computation([2**30] * 25)
+    except RuntimeError as error:
+      caught.append(str(error))
+
+  caller = threading.Thread(target=call, daemon=True)
+  caller.start()
+  running = closing.executor_factory._running
+  deadline = time.monotonic() + 20.0
+  while not running and time.monotonic() < deadline:
+    time.sleep(0.05)
+  time.sleep(0.5)  # Two clients have begun; the others wait for a thread.
+  closing.close()
+  caller.join(20.0)
+  assert not caller.is_alive()
+  (told,) = caught
+  assert 'closed while a computation ran' in told or 'interrupted' in told
 
 
 def test_caller_is_told_when_its_context_is_closed(monkeypatch):

@@ -154,16 +154,27 @@ def test_next_call_works_after_the_worker_was_killed():
   assert _all_gone([second])
 
 
-def test_worker_that_keeps_ending_fails_the_call_with_a_sentence(monkeypatch):
+@pytest.mark.parametrize('runs_before', [True, False])
+def test_worker_that_keeps_ending_is_started_again_twice_in_a_call(monkeypatch, runs_before):
+  killed = []
   with native.native_context(num_threads=1) as context:
-    monkeypatch.setattr(context.worker, 'max_restarts', 0)
-    assert _double(4) == 8
-    # The one start that a call may make is spent: the worker that was killed stays away.
-    monkeypatch.setattr(context.worker, 'begin_call', lambda: None)
-    context._on_begin = lambda: None
-    os.kill(_worker_pid(context), signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r'worker ended 1 times during one call'):
+    if runs_before:
+      assert _double(4) == 8
+    original = context.worker.stub
+
+    def stub_of_a_worker_that_ends():
+      stub = original()
+      killed.append(_worker_pid(context))
+      os.kill(killed[-1], signal.SIGKILL)
+      assert _all_gone([killed[-1]])
+      return stub
+
+    monkeypatch.setattr(context.worker, 'stub', stub_of_a_worker_that_ends)
+    with pytest.raises(RuntimeError, match=r'worker ended 3 times during one call'):
       _double(5)
+    assert len(set(killed)) == 3  # The first one, and two that took its place.
+    monkeypatch.undo()
+    assert _double(6) == 12
 
 
 def test_interrupt_ends_the_call_and_keeps_the_context_usable(spin):
@@ -176,6 +187,26 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(spin):
       spin(2**30)
     assert time.monotonic() - start < 10.0
     assert spin(1) == 1.0
+
+
+def test_interrupt_before_anything_runs_ends_the_call(spin, monkeypatch):
+  with native.native_context(num_threads=1) as context:
+    assert spin(1) == 1.0
+    original = context.executor_factory.create_executor
+
+    def slowly(cardinalities):
+      time.sleep(1.5)
+      return original(cardinalities)
+
+    monkeypatch.setattr(context.executor_factory, 'create_executor', slowly)
+    interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+      spin(2**30)
+    monkeypatch.undo()
+    start = time.monotonic()
+    assert spin(1) == 1.0
+    assert time.monotonic() - start < 10.0
 
 
 def test_cohorts_of_many_sizes_do_not_add_executors():

@@ -109,6 +109,17 @@ def test_cohorts_of_other_sizes_have_graphs_of_their_own_up_to_a_few(context, ca
     assert (len(calls) == 1) == (size < 6)
 
 
+def test_sizes_that_are_rare_take_no_place_of_those_that_are_common(context, calls, monkeypatch):
+  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  for num_clients in range(2, 12):
+    assert add_all([1] * num_clients) == num_clients
+  for _ in range(2):
+    assert add_all([1] * 12) == 12
+  calls.clear()
+  assert add_all([1] * 12) == 12
+  assert len(calls) == 1
+
+
 @pytest.mark.parametrize('graph_seconds', [1.0, 2.05, 2.15, 3.0])
 def test_a_graph_that_is_slower_is_given_up(context, calls, monkeypatch, graph_seconds):
   clock = [0.0]

@@ -50,6 +50,8 @@ def check_runtime(
   if name == 'remote':
     if not workers:
       raise ValueError("runtime='remote' needs workers, the addresses host:port of its workers.")
+    if len(set(workers)) != len(workers):
+      raise ValueError(f'workers={",".join(workers)} names a worker twice; name each once.')
     for address in workers:
       secure_channels.check_address('workers', address, tls=tls)
     if client_threads is not None:

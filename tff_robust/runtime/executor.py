@@ -10,6 +10,7 @@ import tensorflow_federated as tff
 from tff_robust.runtime import (
   federated_intrinsics,
   interpreter,
+  interruptible,
   invocation,
   marshalling,
   tff_internals,
@@ -142,6 +143,7 @@ class AcceleratedExecutorFactory(tff.framework.ExecutorFactory):
       intrinsics=federated_intrinsics.INTRINSICS,
     )
     self._running.add(call)
+    interruptible.check_goes_on()
     return AcceleratedExecutor(call, self.programs)
 
   def clean_up_executor(self, cardinalities: tff.framework.CardinalitiesType) -> None:

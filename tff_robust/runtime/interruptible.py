@@ -6,12 +6,32 @@ ends the waiting but not the work. This context cancels the work as well.
 
 import asyncio
 import concurrent.futures
+import contextvars
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow_federated as tff
+
+from tff_robust.runtime import errors
+
+# Set when the caller of what runs in this context of Python has given it up.
+_given_up: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
+  'given_up', default=None
+)
+
+
+def check_goes_on() -> None:
+  """Raises CallInterruptedError if the caller of what runs here has given it up.
+
+  To be called by an executor factory once `on_interrupt` would reach the executor that it has
+  made: an interrupt may come before that, while TFF compiles or prepares the argument, and there is
+  nothing to interrupt then.
+  """
+  event = _given_up.get()
+  if event is not None and event.is_set():
+    raise errors.CallInterruptedError('The computation was interrupted.')
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -63,6 +83,7 @@ class InterruptibleContext(tff.framework.SyncContext):
     self._on_begin = on_begin
     self._on_interrupt = on_interrupt
     self._on_close: Callable[[], None] | None = on_close
+    self._calls: weakref.WeakSet[threading.Event] = weakref.WeakSet()
     self._loop = asyncio.new_event_loop()
     threading.Thread(target=_run, args=(self._loop,), daemon=True, name='tff-context').start()
     # Not at exit: the interpreter is about to end the daemon thread anyway.
@@ -79,22 +100,32 @@ class InterruptibleContext(tff.framework.SyncContext):
     if self._on_close is None:
       raise RuntimeError('This TFF context is closed; set a context again.')
     self._on_begin()
-    future = asyncio.run_coroutine_threadsafe(self._context.invoke(comp, arg), self._loop)
+    given_up = threading.Event()
+    self._calls.add(given_up)
+
+    async def run() -> Any:
+      _given_up.set(given_up)  # For this call alone, and for what it begins.
+      return await self._context.invoke(comp, arg)
+
+    future = asyncio.run_coroutine_threadsafe(run(), self._loop)
     try:
       return future.result()
-    except concurrent.futures.CancelledError as error:
+    except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
       raise RuntimeError(
         'This TFF context was closed while a computation ran in it; set a context again.'
       ) from error
     except BaseException:
       if not future.done():
+        given_up.set()
         future.cancel()
         self._on_interrupt()
       raise
 
   def close(self) -> None:
-    """Releases what the context holds; closing twice is harmless."""
+    """Releases what the context holds, and ends what runs; closing twice is harmless."""
     on_close, self._on_close = self._on_close, None
     if on_close is not None:
+      for given_up in list(self._calls):
+        given_up.set()
       on_close()
       self._end()

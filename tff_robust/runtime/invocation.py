@@ -54,14 +54,18 @@ class Invocation:
     """Makes the call end with `CallInterruptedError`, also inside TensorFlow."""
     self.cancellation.cancel()
 
+  def check_goes_on(self) -> None:
+    """Raises CallInterruptedError if the call was given up."""
+    if self.cancellation.is_cancelled:
+      raise errors.CallInterruptedError('The computation was interrupted.')
+
   def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
     """Runs a function on this call's device.
 
     Raises:
       CallInterruptedError: If the call was given up.
     """
-    if self.cancellation.is_cancelled:
-      raise errors.CallInterruptedError('The computation was interrupted.')
+    self.check_goes_on()
     with tf.device(self.device) if self.device else contextlib.nullcontext():
       return function(argument)
 
@@ -92,7 +96,8 @@ class Invocation:
     try:
       return [future.result() for future in futures]
     except BaseException:
-      for future in futures:
-        future.cancel()
-      concurrent.futures.wait(futures)
+      # Of a pool that was shut down, a future that never began counts as neither done nor
+      # pending: who waits for it waits for ever.
+      begun = [future for future in futures if not future.cancel()]
+      concurrent.futures.wait(begun)
       raise

@@ -36,7 +36,9 @@ class _ExecutorFactory(tff.framework.ExecutorFactory):
   def create_executor(
     self, cardinalities: tff.framework.CardinalitiesType
   ) -> tff.framework.RemoteExecutor:
+    interruptible.check_goes_on()  # Else a worker that an interrupt has ended is started again.
     stub = self._worker.stub()
+    interruptible.check_goes_on()
     if stub is not self._stub:
       # A new worker knows none of the executors of the one before it.
       self._executors.clear()

@@ -156,6 +156,7 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
       num_clients=num_clients, shares=self._shares, device=None
     )
     self._running.add(call)
+    interruptible.check_goes_on()
     return _RemoteExecutor(call, self._programs, self._kept)
 
   def clean_up_executor(self, cardinalities: tff.framework.CardinalitiesType) -> None:

@@ -130,8 +130,7 @@ class RemoteInvocation(invocation.Invocation):
     def run() -> Any:
       if self._lost is not None:
         raise self._lost
-      if self.cancellation.is_cancelled:
-        raise errors.CallInterruptedError('The computation was interrupted.')
+      self.check_goes_on()
       return function()
 
     future = share.worker.submit(run)
@@ -190,6 +189,7 @@ class RemoteInvocation(invocation.Invocation):
     function = share.worker.function(share.num_clients, computation)
     argument = None if value is None else self.on_worker(share, index, value)
     executor = share.worker.executor(share.num_clients)
+    self.check_goes_on()
     return remote_worker.wait(executor.create_call(function, argument))
 
 
@@ -356,6 +356,7 @@ def _aggregate(
     function = share.worker.function(share.num_clients, computation)
     pair = [call.on_worker(share, index, value), call.send(share, sent_zero, zero_type)]
     struct = remote_worker.wait(executor.create_struct(tff.structure.Struct.unnamed(*pair)))
+    call.check_goes_on()
     result = remote_worker.wait(executor.create_call(function, struct))
     return remote_worker.wait(result.compute())
 
@@ -363,7 +364,6 @@ def _aggregate(
     call.submit(share, functools.partial(accumulate_on, share, index))
     for index, share in enumerate(call.shares)
   ]
-  concurrent.futures.wait(futures)
   parts = [marshalling.embed(future.result(), zero_type) for future in futures]
   if not parts:
     parts = [zero]

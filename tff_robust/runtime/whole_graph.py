@@ -121,9 +121,8 @@ class WholeGraphs:
 
   def _is_candidate(self, key: Any) -> bool:
     seconds = self._interpreted_seconds
-    has_place = key in seconds or len(seconds) < _MAX_GRAPHS
     is_open = len(seconds.get(key, ())) < _CALLS_BEFORE
-    return self._possible and has_place and is_open and 1 < key[0] <= _MAX_CLIENTS
+    return self._possible and is_open and 1 < key[0] <= _MAX_CLIENTS
 
   def _compare(self, key: Any, begin: float) -> None:
     """Gives the graph up if its first calls took longer than those before it."""
@@ -146,6 +145,8 @@ class WholeGraphs:
     """Returns the graph, made at its first call; None where it cannot be made."""
     with self._lock:
       if key not in self._graphs:
+        if sum(made is not None for made in self._graphs.values()) >= _MAX_GRAPHS:
+          return None
         self._graphs[key] = self._trace(call, interpret)
       return self._graphs[key]
 
@@ -168,8 +169,9 @@ class WholeGraphs:
       # A `tf.function` would make the clients wait for each other: it keeps all calls of functions
       # that have a state in order. Those of clients touch nothing in common.
       return tensorflow_internals.FlatFunction(tf.compat.v1.wrap_function(whole, specs))
-    except (errors.ComputationError, tf.errors.OpError, TypeError, ValueError):
-      return None  # What needs values while it is interpreted stays interpreted.
+    except Exception:
+      # What needs values while it is interpreted stays interpreted, and says what is wrong there.
+      return None
 
   def _call(
     self, graph: tensorflow_internals.FlatFunction, call: invocation.Invocation, argument: Any

@@ -46,6 +46,10 @@ def worker_binary_path() -> pathlib.Path:
   return path
 
 
+def _times(count: int) -> str:
+  return 'once' if count == 1 else f'{count} times'
+
+
 def _unused_port() -> int:
   with socket.create_server(('127.0.0.1', 0)) as server:
     return int(server.getsockname()[1])
@@ -89,8 +93,8 @@ class WorkerProcess:
     return self._watcher is not None and self._watcher.poll() is None
 
   def begin_call(self) -> None:
-    """Starts counting restarts afresh, for a new call of a computation."""
-    self._starts_in_call = 0
+    """Starts counting afresh, for a new call of a computation."""
+    self._starts_in_call = 1 if self.is_running() else 0
 
   def stub(self) -> Any:
     """Returns a connection to a running worker, starting it if need be.
@@ -106,7 +110,7 @@ class WorkerProcess:
         return self._stub
       if self._starts_in_call > self.max_restarts:
         raise errors.WorkerGoneError(
-          f'The TFF worker ended {self._starts_in_call} times during one call, probably for lack'
+          f'The TFF worker ended {_times(self._starts_in_call)} during one call, probably for lack'
           f' of memory; its last words: {self._log_tail()!r}.'
         )
       self._starts_in_call += 1
