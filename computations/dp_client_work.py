@@ -60,6 +60,10 @@ def build_dp_client_work(
     the model weights and, at clients, what the source takes. Its result holds
     `<message=float32[d],client_id=int64,is_byzantine=bool>` and the weight n_k; its
     measurements are the sums `<loss_sum,num_examples>` over honest clients.
+
+  Raises:
+    ValueError: If the noise source is not known, or the mechanism was made for another expected
+      batch size than `training.batch_size`.
   """
   checks.known_name('noise_source', noise_source, ('seeded', 'entropy'))
   client_update = local_training.build_client_update(model, training, mechanism)

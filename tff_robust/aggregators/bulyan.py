@@ -109,6 +109,10 @@ def bulyan(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 
 def build_bulyan(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `bulyan`, which also measures `selected`."""
+  """Returns the rule `bulyan`, which also measures `selected`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('bulyan', lambda updates, seed: _bulyan(updates, max_byzantine))

@@ -115,6 +115,10 @@ def caf(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggreg
 
 
 def build_caf(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `caf`."""
+  """Returns the rule `caf`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('caf', lambda updates, seed: _caf(updates, max_byzantine))

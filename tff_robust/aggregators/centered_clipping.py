@@ -79,6 +79,10 @@ def build_centered_clipping(*, clip_radius: float, num_iterations: int = 1) -> r
   """Returns the rule `centered_clipping`, whose state is the last aggregate, float32 [d].
 
   It starts at zero, and stays where it is in a rejected round.
+
+  Raises:
+    ValueError: If `clip_radius` is not a finite number above 0, or `num_iterations` not a whole
+      number of at least 1.
   """
   _check(clip_radius, num_iterations)
 

@@ -62,6 +62,10 @@ def comparative_gradient_elimination(
 
 
 def build_comparative_gradient_elimination(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `comparative_gradient_elimination`, which also measures `selected`."""
+  """Returns the rule `comparative_gradient_elimination`, which also measures `selected`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(_NAME, lambda updates, seed: _eliminate(updates, max_byzantine))

@@ -58,7 +58,11 @@ def coordinate_median(updates: signatures.Updates, *, max_byzantine: int) -> sig
 
 
 def build_coordinate_median(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `coordinate_median`."""
+  """Returns the rule `coordinate_median`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(
     'coordinate_median', lambda updates, seed: _coordinate_median(updates, max_byzantine)

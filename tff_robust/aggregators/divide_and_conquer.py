@@ -139,7 +139,13 @@ def build_divide_and_conquer(
   num_coordinates: int = 10_000,
   filter_factor: float = 1.0,
 ) -> rule.AggregationRule:
-  """Returns the rule `divide_and_conquer`, which also measures `selected`."""
+  """Returns the rule `divide_and_conquer`, which also measures `selected`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0, `num_iterations` or `num_coordinates`
+      not one of at least 1, `filter_factor` not a finite number above 0, or `filter_factor`
+      times f above 0 and below 1, so that no row would be dropped.
+  """
   _check(num_iterations, num_coordinates, filter_factor, max_byzantine)
   return finite_rows.build_rule(
     _NAME,

@@ -145,7 +145,20 @@ def build_geometric_median(
   tolerance: float = 1e-6,
   max_iterations: int = 1000,
 ) -> rule.AggregationRule:
-  """Returns the rule `geometric_median`."""
+  """Returns the rule `geometric_median`.
+
+  Args:
+    max_byzantine: Declared Byzantine clients, f.
+    smoothing: Distances count as at least this, in the unit of the updates.
+    tolerance: Stop when an iteration moves by less than this fraction of the median distance to
+      the updates; 0 for a fixed number of iterations.
+    max_iterations: Stop after so many iterations.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0, `smoothing` is less than 1e-300 or not
+      finite, `tolerance` is negative or not finite, or `max_iterations` is not a whole number of
+      at least 1.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   _check(smoothing, tolerance, max_iterations)
   return finite_rows.build_rule(

@@ -140,9 +140,9 @@ def krum(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
   Guarantees:
     For independent, identically distributed honest rows with mean g and variance s**2
     in each coordinate, (alpha, f)-Byzantine resilience if eta(n, f) sqrt(d) s < |g|,
-    with eta**2 = 2 (n - f + (f (n - f - 2) + f**2 (n - f - 1)) / (n - 2f - 2)). Nothing is
-    promised beyond that condition: an attacker close to the centre of widely spread
-    honest rows is chosen.
+    with eta**2 = 2 (n - f + (f (n - f - 2) + f**2 (n - f - 1)) / (n - 2f - 2)): proposition 1
+    of the paper. Nothing is promised beyond that condition: an attacker close to the centre
+    of widely spread honest rows is chosen.
 
   Raises:
     ValueError: If n is known while tracing and n < 2f + 3.
@@ -181,13 +181,20 @@ def build_multi_krum(*, max_byzantine: int, num_selected: int) -> rule.Aggregati
   """Returns the rule `multi_krum`, which also measures `selected` and `score_gap`.
 
   `score_gap` is 0 where no finite score was left out.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0, or `num_selected` not one of at least 1.
   """
   checks.whole_at_least('num_selected', num_selected, 1)
   return _build('multi_krum', max_byzantine=max_byzantine, num_selected=num_selected)
 
 
 def build_krum(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `krum`, which also measures `selected` and `score_gap`."""
+  """Returns the rule `krum`, which also measures `selected` and `score_gap`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return _build('krum', max_byzantine=max_byzantine, num_selected=1)
 
 

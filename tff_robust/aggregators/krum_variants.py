@@ -183,7 +183,8 @@ VARIANTS: Mapping[str, Variant] = {
     tolerated=_lowered,
   ),
   'krum_reversed': Variant(
-    'Robust Federated Learning with Differential Privacy (2024), section 3.1',
+    'Tingxin Yang, "Robust Federated Learning with Differential Privacy", internship report,'
+    ' July 2024, section 3.1',
     'Sums over the rows that have this row among their neighbours: a row that is nobody'
     "'s neighbour has an empty sum, and wins.",
     _reversed,
@@ -260,40 +261,72 @@ def build_variant(variant: str, *, max_byzantine: int) -> rule.AggregationRule:
 
 
 def build_krum_byzfl(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_byzfl']` as a rule."""
+  """Returns `VARIANTS['krum_byzfl']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_byzfl', max_byzantine=max_byzantine)
 
 
 def build_krum_calicarpa(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_calicarpa']` as a rule."""
+  """Returns `VARIANTS['krum_calicarpa']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_calicarpa', max_byzantine=max_byzantine)
 
 
 def build_krum_epfml(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_epfml']` as a rule."""
+  """Returns `VARIANTS['krum_epfml']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_epfml', max_byzantine=max_byzantine)
 
 
 def build_krum_alie_authors(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_alie_authors']` as a rule."""
+  """Returns `VARIANTS['krum_alie_authors']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_alie_authors', max_byzantine=max_byzantine)
 
 
 def build_multi_krum_ndss21(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['multi_krum_ndss21']` as a rule."""
+  """Returns `VARIANTS['multi_krum_ndss21']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('multi_krum_ndss21', max_byzantine=max_byzantine)
 
 
 def build_krum_flower_legacy(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_flower_legacy']` as a rule."""
+  """Returns `VARIANTS['krum_flower_legacy']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_flower_legacy', max_byzantine=max_byzantine)
 
 
 def build_krum_xie(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_xie']` as a rule."""
+  """Returns `VARIANTS['krum_xie']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_xie', max_byzantine=max_byzantine)
 
 
 def build_krum_reversed(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns `VARIANTS['krum_reversed']` as a rule."""
+  """Returns `VARIANTS['krum_reversed']` as a rule.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   return build_variant('krum_reversed', max_byzantine=max_byzantine)

@@ -60,6 +60,10 @@ def meamed(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 
 def build_meamed(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `meamed`."""
+  """Returns the rule `meamed`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('meamed', lambda updates, seed: _meamed(updates, max_byzantine))

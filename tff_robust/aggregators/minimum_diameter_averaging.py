@@ -82,6 +82,10 @@ def minimum_diameter_averaging(
 
 
 def build_minimum_diameter_averaging(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `minimum_diameter_averaging`, which also measures `selected`."""
+  """Returns the rule `minimum_diameter_averaging`, which also measures `selected`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(_NAME, lambda updates, seed: _average(updates, max_byzantine))

@@ -60,6 +60,10 @@ def phocas(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Agg
 
 
 def build_phocas(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `phocas`."""
+  """Returns the rule `phocas`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('phocas', lambda updates, seed: _phocas(updates, max_byzantine))

@@ -121,6 +121,10 @@ def smea(updates: signatures.Updates, *, max_byzantine: int) -> signatures.Aggre
 
 
 def build_smea(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `smea`, which also measures `selected`."""
+  """Returns the rule `smea`, which also measures `selected`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule('smea', lambda updates, seed: _smea(updates, max_byzantine))

@@ -57,7 +57,11 @@ def trimmed_mean(updates: signatures.Updates, *, max_byzantine: int) -> signatur
 
 
 def build_trimmed_mean(*, max_byzantine: int) -> rule.AggregationRule:
-  """Returns the rule `trimmed_mean`."""
+  """Returns the rule `trimmed_mean`.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   return finite_rows.build_rule(
     'trimmed_mean', lambda updates, seed: _trimmed_mean(updates, max_byzantine)

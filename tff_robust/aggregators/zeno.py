@@ -137,6 +137,10 @@ def build_zeno(
     norm_penalty: rho in the paper, by default a 200th of the trial learning rate, the ratio of
       the authors' demonstration. On the squared norm that is d times as much as in their code:
       where messages are long (many parameters, DP noise) the shortest win with it; lower it.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0, `trial_learning_rate` not a finite number
+      above 0, or `norm_penalty` not one of at least 0.
   """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
   if trial_learning_rate is not None:

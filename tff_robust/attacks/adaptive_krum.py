@@ -70,9 +70,11 @@ def adaptive_krum(
   """Inner product manipulation with a factor just below what Krum would reject.
 
   The optimal member of its family against Krum: the damage of a selected row grows
-  with epsilon. An aggregator-tailored attack in the sense of Virat Shejwalkar, Amir
-  Houmansadr, "Manipulating the Byzantine", NDSS 2021, section IV-B, with the step
-  found from the honest Gram matrix instead of by running the rule.
+  with epsilon. The step is found from the honest Gram matrix instead of by running the
+  rule; otherwise it is an aggregator-tailored attack in the sense of Virat Shejwalkar, Amir
+  Houmansadr, "Manipulating the Byzantine: Optimizing Model Poisoning Attacks and Defenses
+  for Federated Learning", NDSS 2021, section IV-B.
+  https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/
 
   Args:
     honest: float32 [h, d], as sent.

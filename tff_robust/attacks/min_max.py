@@ -19,8 +19,9 @@ def min_max(
   with T the right side squared.
 
   Virat Shejwalkar, Amir Houmansadr, "Manipulating the Byzantine: Optimizing Model
-  Poisoning Attacks and Defenses for Federated Learning", NDSS 2021, equation 9. The
-  paper finds gamma by halving an interval, which stops short of it or beyond.
+  Poisoning Attacks and Defenses for Federated Learning", NDSS 2021, equation 9.
+  https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/
+  The paper finds gamma by halving an interval, which stops short of it or beyond.
 
   Args:
     honest: float32 [h, d]; rows that are not finite are left out.

@@ -19,8 +19,9 @@ def min_sum(
   honest row to the mean, divided by |p|.
 
   Virat Shejwalkar, Amir Houmansadr, "Manipulating the Byzantine: Optimizing Model
-  Poisoning Attacks and Defenses for Federated Learning", NDSS 2021, equation 10. The
-  paper finds gamma by halving an interval.
+  Poisoning Attacks and Defenses for Federated Learning", NDSS 2021, equation 10.
+  https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/
+  The paper finds gamma by halving an interval.
 
   Args:
     honest: float32 [h, d]; rows that are not finite are left out.

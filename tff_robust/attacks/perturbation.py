@@ -18,6 +18,7 @@ def direction(rows: tf.Tensor, name: str) -> tf.Tensor:
 
   Virat Shejwalkar, Amir Houmansadr, "Manipulating the Byzantine: Optimizing Model
   Poisoning Attacks and Defenses for Federated Learning", NDSS 2021, section IV-C.
+  https://www.ndss-symposium.org/ndss-paper/manipulating-the-byzantine-optimizing-model-poisoning-attacks-and-defenses-for-federated-learning/
 
   Args:
     rows: float64 [h, d], finite.

@@ -57,7 +57,11 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
 
 
 def build_adaptive_clipping(*, max_byzantine: int) -> preaggregator.PreAggregator:
-  """Returns the pre-aggregator `adaptive_clipping`; weights stay with their rows."""
+  """Returns the pre-aggregator `adaptive_clipping`; weights stay with their rows.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(

@@ -68,6 +68,9 @@ def build_bucketing(*, bucket_size: int) -> preaggregator.PreAggregator:
   A weight that is negative or not finite makes that of its bucket NaN, and no other: as a row
   with a NaN does, it costs its client the bucket that it is in. A rule that reads weights drops
   the bucket; to all others, what clients claim of themselves makes no difference here either.
+
+  Raises:
+    ValueError: If `bucket_size` is not a whole number of at least 1.
   """
   checks.whole_at_least('bucket_size', bucket_size, 1)
 

@@ -59,7 +59,11 @@ def nearest_neighbor_mixing(updates: signatures.Updates, *, max_byzantine: int) 
 
 
 def build_nearest_neighbor_mixing(*, max_byzantine: int) -> preaggregator.PreAggregator:
-  """Returns the pre-aggregator `nearest_neighbor_mixing`; weights stay with their rows."""
+  """Returns the pre-aggregator `nearest_neighbor_mixing`; weights stay with their rows.
+
+  Raises:
+    ValueError: If f is not a whole number of at least 0.
+  """
   checks.whole_at_least('max_byzantine', max_byzantine, 0)
 
   def apply(

@@ -50,7 +50,11 @@ def static_clipping(updates: signatures.Updates, *, max_norm: float) -> tf.Tenso
 
 
 def build_static_clipping(*, max_norm: float) -> preaggregator.PreAggregator:
-  """Returns the pre-aggregator `static_clipping`; weights stay with their rows."""
+  """Returns the pre-aggregator `static_clipping`; weights stay with their rows.
+
+  Raises:
+    ValueError: If `max_norm` is not a finite number above 0.
+  """
   checks.positive('max_norm', max_norm)
 
   def apply(

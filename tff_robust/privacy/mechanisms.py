@@ -26,9 +26,10 @@ Gaussian mechanism with this multiplier.
 example + sum_then_divide is Algorithm 1 of Abadi et al., "Deep Learning with Differential
 Privacy", CCS 2016 (https://arxiv.org/abs/1607.00133), with the expected batch size as
 divisor. minibatch_mean + on_mean and minibatch_mean + per_example_sum are two literal
-readings of Algorithm 3 in "Robust Federated Learning with Differential Privacy" (2024),
-whose line 12 sums one noise draw for each example: the sum of B independent draws has
-standard deviation sqrt(B) z C and is drawn here as one.
+readings of Algorithm 3 of Tingxin Yang, "Robust Federated Learning with Differential
+Privacy", internship report, July 2024, whose line 12 sums one noise draw for each
+example: the sum of B independent draws has standard deviation sqrt(B) z C and is drawn
+here as one.
 
 Free of TensorFlow.
 """

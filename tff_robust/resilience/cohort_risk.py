@@ -66,6 +66,9 @@ def excess_probability_over_run(
   """Returns the probability that at least one of `num_rounds` cohorts exceeds the bound.
 
   Cohorts of different rounds are independent.
+
+  Raises:
+    ValueError: If a count is negative or larger than the set it is drawn from.
   """
   checks.at_least('num_rounds', num_rounds, 0)
   single = excess_probability(
@@ -97,6 +100,10 @@ def smallest_safe_max_byzantine(
     clients_per_round: Size of a cohort, n.
     num_rounds: Rounds of the run.
     risk: Accepted probability, strictly between 0 and 1.
+
+  Raises:
+    ValueError: If `risk` is not in (0, 1), or a count is negative or larger than the set it is
+      drawn from.
   """
   checks.in_open_unit_interval('risk', risk)
   for candidate in range(min(num_byzantine, clients_per_round) + 1):

@@ -4,7 +4,7 @@ b colluders all send u(t) = base + t * direction. Krum's scores are then sums of
 functions of t that are known exactly from the h x h distances between honest rows and
 from h inner products: no training, no d-dimensional work after those. The attack of
 inner product manipulation is the ray from the honest mean towards its opposite, so
-the result is the list of all epsilon that capture Krum this round.
+the result is the list of all epsilon that capture Krum this round. Derived here.
 
 Everything is NumPy in float64 and works on messages that were sent. Computed from
 private updates the certificate is itself private: compute it from noised messages or

@@ -11,7 +11,8 @@ row are attackers too, and rho = (h - 1) / (h - b) for the h = n - b honest ones
 
 R, the signal-to-noise ratio, is the squared norm of the gradient divided by D. Real
 gradients are anisotropic, so the exact certificate of `krum_breaking_point` is what
-holds in a given round; these forms say why, and what would change it.
+holds in a given round; these forms say why, and what would change it. All of them are
+derived here.
 """
 
 import math
@@ -62,6 +63,10 @@ def isotropic_breaking_epsilon(
     num_byzantine: b; h = n - b.
     max_byzantine: f, as Krum is told.
     signal_to_noise_ratio: R, at least 0.
+
+  Raises:
+    ValueError: If R is negative or not finite, Krum is not defined for n and f, or
+      num_byzantine is not in [1, n).
   """
   return knowledge_breaking_epsilon(
     'honest_messages',
@@ -82,6 +87,10 @@ def critical_signal_to_noise_ratio(
   (2 rho - 1 + 1/h) / (1 + epsilon)^2 - 1/h. Negative if `epsilon` is never selected.
   An attack with a given epsilon raises the loss, and with it the gradient, until R is
   near this value: there Krum alternates between attackers and honest clients.
+
+  Raises:
+    ValueError: If epsilon is negative or not finite, Krum is not defined for n and f, or
+      num_byzantine is not in [1, n).
   """
   checks.nonnegative('epsilon', epsilon)
   rho = neighbor_ratio(
@@ -119,6 +128,10 @@ def knowledge_breaking_epsilon(
 
   Returns:
     A nonnegative number; zero when no epsilon is selected, infinity when all are.
+
+  Raises:
+    ValueError: If the knowledge is not known, an energy is negative or not finite, Krum is not
+      defined for n and f, or num_byzantine is not in [1, n).
   """
   checks.known_name('knowledge', knowledge, KNOWLEDGE)
   checks.nonnegative('signal', signal)
@@ -155,6 +168,10 @@ def noise_dominated_breaking_epsilon(
   sqrt(h (2 rho - 1) + 1) - 1 with knowledge `honest_messages` (11.45 for n = 25 and
   f = 11, whatever the data), sqrt(b (2 rho - 1)) with `own_messages`, and infinity
   for an attacker that sees messages before their noise.
+
+  Raises:
+    ValueError: If the knowledge is not known, Krum is not defined for n and f, or
+      num_byzantine is not in [1, n).
   """
   checks.known_name('knowledge', knowledge, KNOWLEDGE)
   rho = neighbor_ratio(
@@ -189,6 +206,9 @@ def heteroscedastic_breaking_epsilon(
   Returns:
     A nonnegative number; zero when no epsilon is selected, as with more than f rows that are not
     finite, for which Krum has no answer.
+
+  Raises:
+    ValueError: If Krum is not defined for n and f, or num_byzantine is not between 1 and f.
   """
   rows = signal_to_noise.finite_rows(honest)
   num_honest = len(rows)

@@ -3,7 +3,7 @@
 Closed forms for h honest rows with signal-to-noise ratio R in the isotropic model
 (see `krum_closed_forms`) and b colluders that send -epsilon times the honest mean.
 Each function returns the epsilon at which the rule's behaviour changes. "Reversed"
-means a negative inner product of the aggregate with the honest mean.
+means a negative inner product of the aggregate with the honest mean. Derived here.
 """
 
 import math
@@ -22,6 +22,9 @@ def mean_reversal_epsilon(*, num_honest: int, num_byzantine: int) -> float:
   The mean is (h - b epsilon) / (h + b) times the honest mean. At n = 25: 24 with one
   attacker, 1.27 with eleven: at small epsilon plain averaging survives where rules
   that prefer central rows do not.
+
+  Raises:
+    ValueError: If h or b is less than 1.
   """
   _check(num_honest, num_byzantine)
   return num_honest / num_byzantine
@@ -34,6 +37,9 @@ def multi_krum_reversal_epsilon(*, num_selected: int, num_byzantine: int) -> flo
   (m - b - b epsilon) / m times the honest mean in expectation. Where attackers are
   not selected (epsilon above Krum's breaking epsilon) Multi-Krum is unharmed. Zero if
   the attackers fill the selection.
+
+  Raises:
+    ValueError: If m or b is less than 1.
   """
   checks.at_least('num_selected', num_selected, 1)
   checks.at_least('num_byzantine', num_byzantine, 1)
@@ -56,7 +62,8 @@ def coordinate_median_capture_probability(
     signal_to_noise: g / s, the coordinate's gradient over its standard deviation.
 
   Raises:
-    ValueError: If n is even: the median is then the mean of two values.
+    ValueError: If n is even, since the median is then the mean of two values, h or b is less
+      than 1, or epsilon is negative or not finite.
   """
   _check(num_honest, num_byzantine)
   checks.nonnegative('epsilon', epsilon)
@@ -79,6 +86,9 @@ def geometric_median_capture_epsilon(
   (1 + epsilon)^2 (R + 1/h) <= b^2 (1 - 1/h) / (h^2 - b^2): the b equal rows outweigh
   the pull of the honest ones. Zero if it never is. At n = 25 and R = 0: 3.6 with
   eleven attackers, 1.1 with eight, never with four.
+
+  Raises:
+    ValueError: If h or b is less than 1, or R is negative or not finite.
   """
   _check(num_honest, num_byzantine)
   checks.nonnegative('signal_to_noise_ratio', signal_to_noise_ratio)
@@ -117,6 +127,9 @@ def nearest_neighbor_mixing_entry_epsilon(
   than to other honest rows. Above it, and with b <= f, honest rows mix with honest rows alone (with
   b = f, all to the same mean, and any rule on the mixed rows is unharmed). Zero if attackers
   never enter.
+
+  Raises:
+    ValueError: If h is less than 2, or R is negative or not finite.
   """
   checks.at_least('num_honest', num_honest, 2)
   checks.nonnegative('signal_to_noise_ratio', signal_to_noise_ratio)
