@@ -5,14 +5,14 @@ import tensorflow as tf
 from tff_robust.attacks import line_search
 
 
-def _search(harm, num_evaluations, **options):
+def _search(harm, num_evaluations):
   points = []
 
   def recorded(point):
     points.append(float(point))
     return tf.constant(float(harm(points[-1])), tf.float64)
 
-  best = float(line_search.line_search(recorded, num_evaluations=num_evaluations, **options))
+  best = float(line_search.line_search(recorded, num_evaluations=num_evaluations))
   return best, points
 
 

@@ -16,10 +16,9 @@ def dataset():
   return client_data.FederatedDataset(X, Y, PARTITION)
 
 
-def test_reports_sizes_and_what_nobody_holds(dataset):
+def test_reports_sizes(dataset):
   assert dataset.num_clients == 3
   assert dataset.client_sizes.tolist() == [2, 0, 3]
-  assert dataset.num_unassigned == 5
   assert dataset.input_shape == (4, 4, 1)
 
 

@@ -29,8 +29,13 @@ def test_cannot_exceed_the_number_of_byzantine_clients():
   assert cohort_risk.excess_probability(**_ELEVEN_OF_A_HUNDRED, max_byzantine=11) == 0.0
 
 
-def test_distribution_has_the_known_mean_and_spread():
-  weights = cohort_risk.cohort_distribution(**_ELEVEN_OF_A_HUNDRED)
+def test_counts_in_a_cohort_have_the_known_mean_and_spread():
+  # 25 * 11 / 100, and 2.75 * 0.89 * 75 / 99 for the variance.
+  exceeded = [
+    cohort_risk.excess_probability(**_ELEVEN_OF_A_HUNDRED, max_byzantine=bound)
+    for bound in range(26)
+  ]
+  weights = -np.diff([1.0, *exceeded])
   counts = np.arange(26)
   mean = weights @ counts
   assert weights.sum() == pytest.approx(1.0)

@@ -20,7 +20,8 @@ FEWEST_COLUMNS = 512
 MOST_COLUMNS = 16_384
 # Matrices that are no wider are one block.
 UNDIVIDED_COLUMNS = 4_096
-# An operation on one block does not always keep all cores busy.
+# How many blocks a graph may have in flight at once: an operation on one block does not always
+# keep all cores busy. Sums are added in order, and do not depend on it.
 PARALLEL_BLOCKS = 4
 
 
@@ -65,7 +66,6 @@ def total(
   beside: tf.Tensor | None = None,
   columns_per_block: int | None = None,
   entries_per_block: int = _ENTRIES_PER_BLOCK,
-  parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns `initial` plus the sum of `block_fn` over blocks of columns.
 
@@ -77,8 +77,6 @@ def total(
     columns_per_block: The largest width that `block_fn` is given; None for one that suits the
       number of rows.
     entries_per_block: How many entries a block then has, in no more than `MOST_COLUMNS`.
-    parallel_blocks: How many blocks a graph may have in flight at once. They are added in
-      order: the sum does not depend on it.
 
   Returns:
     A tensor like `initial`.
@@ -96,7 +94,7 @@ def total(
     lambda start, _: start < _num_columns(updates),
     add_block,
     (tf.constant(0), initial),
-    parallel_iterations=parallel_blocks,
+    parallel_iterations=PARALLEL_BLOCKS,
   )
   return result
 
@@ -107,7 +105,6 @@ def map_columns(
   *,
   beside: tf.Tensor | None = None,
   columns_per_block: int | None = None,
-  parallel_blocks: int = PARALLEL_BLOCKS,
 ) -> tf.Tensor:
   """Returns the concatenation of `block_fn` over blocks of columns.
 
@@ -117,7 +114,6 @@ def map_columns(
     beside: float32 [d], of which `block_fn` is then given the same columns, [width].
     columns_per_block: The largest width that `block_fn` is given; None for one that suits the
       number of rows.
-    parallel_blocks: How many blocks a graph may have in flight at once.
 
   Returns:
     float32 [d].
@@ -138,7 +134,7 @@ def map_columns(
       tf.constant(0),
       tf.TensorArray(tf.float32, size=num_blocks, infer_shape=False, element_shape=[None]),
     ),
-    parallel_iterations=parallel_blocks,
+    parallel_iterations=PARALLEL_BLOCKS,
   )
   return tf.ensure_shape(blocks.concat(), [updates.shape[1]])
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+# Away from 0.
+_FIRST_STEP = 10.0
 
-def line_search(
-  harm: Callable[[tf.Tensor], tf.Tensor], *, num_evaluations: int, initial_step: float = 10.0
-) -> tf.Tensor:
+
+def line_search(harm: Callable[[tf.Tensor], tf.Tensor], *, num_evaluations: int) -> tf.Tensor:
   """Returns the best of `num_evaluations` nonnegative points: expand, then contract.
 
   Starts at 0 and goes further by a doubled step as long as that does more harm. Then
@@ -23,7 +24,6 @@ def line_search(
   Args:
     harm: float64 [] -> float64 []; NaN counts as no harm at all.
     num_evaluations: Calls of `harm`, at least 1.
-    initial_step: First step away from 0.
 
   Returns:
     float64 [].
@@ -65,7 +65,7 @@ def line_search(
       tf.constant(1),
       start,
       evaluate(start),
-      tf.constant(initial_step, tf.float64),
+      tf.constant(_FIRST_STEP, tf.float64),
       tf.constant(True),
       tf.constant(True),
     ),

@@ -66,11 +66,6 @@ class FederatedDataset:
     return np.array([len(indices) for indices in self._partition], np.int64)
 
   @property
-  def num_unassigned(self) -> int:
-    """Examples that no client holds, for example the remainder of equal sizes."""
-    return len(self._x) - int(self.client_sizes.sum())
-
-  @property
   def all_arrays(self) -> tuple[np.ndarray, np.ndarray]:
     """The arrays that were dealt, uint8 [N, H, W, C] and int32 [N], to index into."""
     return self._x, self._y.astype(np.int32)

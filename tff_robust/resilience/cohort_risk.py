@@ -7,7 +7,6 @@ hypergeometric. A rule that tolerates f of n promises nothing in a round with mo
 
 import math
 
-import numpy as np
 from scipy import stats
 
 from tff_robust import checks
@@ -117,17 +116,6 @@ def smallest_safe_max_byzantine(
     if exceeded <= risk:
       return candidate
   return min(num_byzantine, clients_per_round)
-
-
-def cohort_distribution(
-  *, population: int, num_byzantine: int, clients_per_round: int
-) -> np.ndarray:
-  """Returns P(a cohort holds j Byzantine clients), float64 [clients_per_round + 1]."""
-  _check(population, num_byzantine, clients_per_round)
-  counts = np.arange(clients_per_round + 1)
-  return np.asarray(
-    stats.hypergeom.pmf(counts, population, num_byzantine, clients_per_round), np.float64
-  )
 
 
 def _check(population: int, num_byzantine: int, clients_per_round: int) -> None:
