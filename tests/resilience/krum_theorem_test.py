@@ -44,5 +44,5 @@ def test_refuses_more_attackers_than_krum_allows():
 
 
 @pytest.mark.parametrize(('epsilon', 'needed'), [(0.1, 882), (1.0, 18)])
-def test_published_sufficient_condition_needs_far_larger_cohorts(epsilon, needed):
-  assert krum_theorem.sufficient_num_clients_for_ipm(epsilon=epsilon) == pytest.approx(needed)
+def test_published_sufficient_condition_needs_far_more_neighbours(epsilon, needed):
+  assert krum_theorem.sufficient_num_neighbours_for_ipm(epsilon=epsilon) == pytest.approx(needed)
