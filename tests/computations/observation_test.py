@@ -78,6 +78,12 @@ def test_kappa_of_the_honest_mean_is_zero():
   assert seen['measured_kappa'] == 0
 
 
+def test_messages_that_are_all_zero_have_no_ratio():
+  seen = observe(np.zeros([4, 3]), [False] * 4, [1, 0, 0])
+  assert np.isnan(seen['signal_to_noise_ratio'])
+  assert seen['cosine_to_honest_mean'] == 0.0
+
+
 def test_one_honest_row_has_no_ratio_and_a_zero_aggregate_no_direction():
   seen = observe([[1, 0], [3, 0]], [False, True], [0, 0])
   assert np.isnan(seen['signal_to_noise_ratio'])

@@ -9,12 +9,12 @@ from computations import (
   dp_client_work,
   learning_process,
   local_training,
+  observation,
   worker_momentum,
 )
 from tff_robust import config
 from tff_robust.attacks import attack_schedule, inner_product_manipulation
 from tff_robust.privacy import dp_gradient
-from tff_robust.resilience import signal_to_noise
 from tff_robust.runtime import accelerated, native
 from tff_robust.testing import toy_problems
 
@@ -155,7 +155,8 @@ def test_signal_to_noise_ratio_rises_as_predicted():
 
   def ratio(work):
     rounds, _ = run(work, cohorts, same_data=True)
-    return np.mean([signal_to_noise.signal_to_noise_ratio(rows) for rows in rounds[20:]])
+    seen = [observation.observe(rows, np.zeros(len(rows), bool), rows[0]) for rows in rounds[20:]]
+    return np.mean([measured['signal_to_noise_ratio'] for measured in seen])
 
   gain = ratio(wrap()) / ratio(honest_work())
   predicted = (1 + BETA) / (1 - BETA)

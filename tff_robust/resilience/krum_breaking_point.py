@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tff_robust import checks
+from tff_robust.resilience import finite_rows
 
 
 class Interval(NamedTuple):
@@ -81,8 +82,7 @@ def ipm_ray(honest: Any, *, seen: Any = None) -> Ray:
       default. With other knowledge: the messages before their noise, or the
       attackers' own.
   """
-  rows = np.asarray(honest if seen is None else seen, np.float64)
-  rows = rows[np.isfinite(rows).all(axis=1)]
+  rows = finite_rows.of(honest if seen is None else seen)
   center = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
   return ray_from_updates(honest, base=center, direction=-center)
 

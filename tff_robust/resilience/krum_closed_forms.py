@@ -22,7 +22,7 @@ import numpy as np
 
 from tff_robust import checks
 from tff_robust.attacks import knowledge as knowledge_modes
-from tff_robust.resilience import signal_to_noise
+from tff_robust.resilience import finite_rows
 
 KNOWLEDGE = knowledge_modes.ALL
 
@@ -210,7 +210,7 @@ def heteroscedastic_breaking_epsilon(
   Raises:
     ValueError: If Krum is not defined for n and f, or num_byzantine is not between 1 and f.
   """
-  rows = signal_to_noise.finite_rows(honest)
+  rows = finite_rows.of(honest)
   num_honest = len(rows)
   num_clients = len(honest) + num_byzantine
   neighbor_ratio(num_clients=num_clients, num_byzantine=num_byzantine, max_byzantine=max_byzantine)

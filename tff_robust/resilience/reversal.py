@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from tff_robust import checks
-from tff_robust.resilience import signal_to_noise
+from tff_robust.resilience import finite_rows
 
 
 def mean_reversal_epsilon(*, num_honest: int, num_byzantine: int) -> float:
@@ -110,7 +110,7 @@ def geometric_median_is_attacker(honest: Any, *, num_byzantine: int, epsilon: fl
     num_byzantine: b.
     epsilon: The attack's factor.
   """
-  rows = signal_to_noise.finite_rows(honest)
+  rows = finite_rows.of(honest)
   offsets = rows + epsilon * rows.mean(axis=0)
   lengths = np.linalg.norm(offsets, axis=1)
   coincident = lengths == 0
