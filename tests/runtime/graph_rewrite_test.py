@@ -1,6 +1,5 @@
 """Graphs of TensorFlow 1 sessions become graphs that one function call can run."""
 
-import numpy as np
 import tensorflow as tf
 
 from tff_robust.runtime import graph_rewrite, resident
@@ -112,12 +111,23 @@ def test_functions_of_two_graphs_with_the_same_names_do_not_meet():
 
 def test_calls_are_optimized_again():
   @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
-  def identity(x):
-    return x
+  def inner(x):
+    return 2 * x
 
-  graph_def = _graph(lambda: identity(tf.constant(1.0)))
-  calls = [node for node in graph_def.node if node.op.endswith('PartitionedCall')]
-  calls[0].attr['config_proto'].s = b'anything'
+  @tf.function(input_signature=[tf.TensorSpec([], tf.float32)])
+  def outer(x):
+    return inner(x) + 1
+
+  graph_def = _graph(lambda: outer(tf.constant(1.0)))
+  in_functions = [node for function in graph_def.library.function for node in function.node_def]
+  nodes = [*graph_def.node, *in_functions]
+  for node in nodes:
+    node.attr['config_proto'].s = b'anything'
+  before = [(node.op, list(node.input), set(node.attr)) for node in nodes]
   graph_rewrite.optimize_calls(graph_def)
-  assert 'config_proto' not in calls[0].attr
-  assert np.all([len(node.op) > 0 for node in graph_def.node])
+
+  for node, (op, inputs, attributes) in zip(nodes, before, strict=True):
+    lost = {'config_proto'} if op.endswith('PartitionedCall') else set()
+    assert (node.op, list(node.input), set(node.attr)) == (op, inputs, attributes - lost)
+  for place in (graph_def.node, in_functions):
+    assert any(node.op.endswith('PartitionedCall') for node in place)
