@@ -1,6 +1,7 @@
-"""Rules from outside, with the example of docs/adding_a_rule.md executed as it is printed."""
+"""Plug-ins, with the examples of docs/adding_*.md executed as they are printed."""
 
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -10,14 +11,53 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tff_robust import options, plugins, registry
-from tff_robust.testing import rule_contract
+from tff_robust.attacks import attack as attack_lib
+from tff_robust.testing import attack_contract, attack_trial, rule_contract
 
 ROOT = pathlib.Path(__file__).parent.parent
-DOCUMENT = (ROOT / 'docs' / 'adding_a_rule.md').read_text(encoding='utf-8')
-RULE, TESTS = re.findall(r'```python\n(.*?)```', DOCUMENT, re.DOTALL)
-COMMANDS = re.search(r'```\n(python.*?)```', DOCUMENT, re.DOTALL)[1].splitlines()
+# Each page, and its modules with the names under which it says to save them.
+RULE_PAGE, ATTACK_PAGE = (
+  (ROOT / 'docs' / name).read_text(encoding='utf-8')
+  for name in ('adding_a_rule.md', 'adding_an_attack.md')
+)
+
+
+def modules_of(page):
+  """Returns the code that a page says to save, by the name of its module."""
+  saved = r'[Ss]ave this as `(\w+)\.py`:\n\n```python\n(.*?)```'
+  return dict(re.findall(saved, page, re.DOTALL))
+
+
+def block_of_tests_in(page):
+  """Returns the definitions of the one block of tests of a page."""
+  blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+  (code,) = [block for block in blocks if 'def test_' in block]
+  assert len(blocks) == len(modules_of(page)) + 1
+  scope = {}
+  exec(compile(code, 'docs', 'exec'), scope)  # The document is ours.
+  return scope
+
+
+def commands_of(page):
+  """Returns the arguments of each command of a page, without `python`."""
+  blocks = re.findall(r'^```\n(python.*?)```', page, re.DOTALL | re.MULTILINE)
+  lines = ''.join(blocks).replace('\\\n', ' ').splitlines()
+  commands = [shlex.split(line) for line in lines]
+  assert {python for python, *_ in commands} == {'python'}
+  return [arguments for _, *arguments in commands]
+
+
+def run_every_test(scope, name, promises):
+  """Runs a parametrised test of a page, which has to try these promises."""
+  (mark,) = scope[name].pytestmark
+  names, tried = mark.args
+  assert names == 'promise'
+  assert list(tried) == list(promises)
+  for promise in tried:
+    scope[name](promise)
 
 
 @pytest.fixture
@@ -28,61 +68,132 @@ def tables(monkeypatch):
 
 
 @pytest.fixture
-def midrange(tables, tmp_path, monkeypatch):
-  """The example, saved as the document says and imported as a plug-in."""
-  (tmp_path / 'midrange.py').write_text(RULE)
+def plug_in(tables, tmp_path, monkeypatch):
+  """Saves a module as its page says and imports it as a plug-in."""
   monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.delitem(sys.modules, 'midrange', raising=False)
-  plugins.load(['midrange'])
-  yield sys.modules['midrange']
-  sys.modules.pop('midrange', None)
+
+  def save_and_load(page, name):
+    (tmp_path / f'{name}.py').write_text(modules_of(page)[name])
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    plugins.load([name])
+    loaded.append(name)
+    return sys.modules[name]
+
+  loaded = []
+  yield save_and_load
+  for name in loaded:
+    sys.modules.pop(name, None)
 
 
-def test_the_example_has_ten_lines():
-  assert len([line for line in RULE.splitlines() if line.strip()]) <= 10
+@pytest.fixture
+def midrange(plug_in):
+  return plug_in(RULE_PAGE, 'midrange')
+
+
+@pytest.mark.parametrize(('page', 'name'), [(RULE_PAGE, 'midrange'), (ATTACK_PAGE, 'mirrored')])
+def test_the_example_has_ten_lines(page, name):
+  assert len([line for line in modules_of(page)[name].splitlines() if line.strip()]) <= 10
 
 
 def test_the_rule_of_the_document_passes_the_tests_of_the_document(midrange):
   rows = np.array([[0, 5], [1, -5], [4, 0], [7, 1], [100, 3]], np.float32)
   np.testing.assert_array_equal(midrange.midrange(rows, 1), [4, 1.5])
-  scope = {}
-  exec(compile(TESTS, 'docs/adding_a_rule.md', 'exec'), scope)  # The document is ours.
-  (mark,) = scope['test_midrange_keeps'].pytestmark
-  names, promises = mark.args
-  assert names == 'promise'
-  assert list(promises) == list(rule_contract.PROMISES)
-  for promise in promises:
-    scope['test_midrange_keeps'](promise)
+  run_every_test(block_of_tests_in(RULE_PAGE), 'test_midrange_keeps', rule_contract.PROMISES)
 
 
-def test_the_document_lists_every_promise_in_its_words():
-  listed = dict(re.findall(r'^\| `(\w+)` \| (.*) \|$', DOCUMENT, re.MULTILINE))
-  said = {
-    name: ' '.join(promise.__doc__.split('\n\n')[0].split())
-    for name, promise in rule_contract.PROMISES.items()
-  }
+def test_the_attack_of_the_document_passes_the_tests_of_the_document(plug_in):
+  mirrored = plug_in(ATTACK_PAGE, 'mirrored')
+  # Honest mean (2, 1); the second attacker's own message is not a number in one place.
+  honest = tf.constant([[1.0, 1.0], [3.0, 1.0], [np.inf, 0.0]])
+  view = attack_lib.View(honest, tf.constant([[2.5, 0.0], [1.0, np.nan]]), tf.constant(0, tf.int64))
+  _, sent = mirrored.mirrored((), view, [1, 2])
+  np.testing.assert_array_equal(sent, [[-1.5, -2], [-3, -2]])
+  promises = attack_contract.MESSAGE_PROMISES
+  run_every_test(block_of_tests_in(ATTACK_PAGE), 'test_mirrored_keeps', promises)
+
+
+@pytest.mark.parametrize('name', ['pushing', 'either_way', 'next_class'])
+def test_every_other_attack_of_the_document_keeps_every_promise(plug_in, name):
+  plug_in(ATTACK_PAGE, name)
+  attack_contract.check(name)
+
+
+def test_the_option_of_the_document_reaches_its_attack_and_is_checked(plug_in):
+  plug_in(ATTACK_PAGE, 'pushing')
+  trial = attack_trial.AttackTrial('pushing', given={'push_strength': 2.0})
+  honest = np.arange(12, dtype=np.float32).reshape(2, 6)
+  _, sent = trial.send((), honest, honest[:1])
+  np.testing.assert_array_equal(sent, [-6 - 2 * np.arange(6)])
+  with pytest.raises(ValueError, match=r'push_strength=-1\.0'):
+    attack_trial.AttackTrial('pushing', given={'push_strength': -1.0})
+  fields = re.findall(r'^- `(\w+)`: ', ATTACK_PAGE.split('\n## An option\n')[1], re.MULTILINE)
+  assert tuple(fields[:4]) == options.Option._fields
+
+
+def test_the_attack_of_the_document_takes_the_way_that_moves_the_rule_more(plug_in):
+  either_way = plug_in(ATTACK_PAGE, 'either_way')
+  rule = registry.build(registry.AGGREGATORS, 'coordinate_median', {'max_byzantine': 2})
+  attack = either_way.build_either_way(rule=rule)
+  # Backwards the median of seven is 2 where the mean is 4, onwards 4; then 7 where it is 7, and 9.
+  for honest, expected in (([1, 2, 3, 4, 10], -4), ([1, 7, 8, 9, 10], 21)):
+    rows = tf.constant(honest, tf.float32)[:, tf.newaxis]
+    view = attack_lib.View(rows, rows[:2], tf.constant(0, tf.int64))
+    _, sent = attack.apply(attack.init(1), view, tf.constant([1, 2], tf.int64))
+    np.testing.assert_array_equal(sent, [[expected], [expected]])
+
+
+@pytest.mark.parametrize(
+  ('page', 'contracts'),
+  [
+    (RULE_PAGE, [rule_contract.PROMISES]),
+    (ATTACK_PAGE, [attack_contract.MESSAGE_PROMISES, attack_contract.DATA_PROMISES]),
+  ],
+  ids=['rule', 'attack'],
+)
+def test_the_document_lists_every_promise_in_its_words(page, contracts):
+  listed = re.findall(r'^\| `(\w+)` \| (.*) \|$', page, re.MULTILINE)
+  said = [
+    (name, ' '.join(promise.__doc__.split('\n\n')[0].split()))
+    for promises in contracts
+    for name, promise in promises.items()
+  ]
   assert listed == said
 
 
-@pytest.mark.slow
-def test_the_commands_of_the_document_train_and_report(tmp_path):
-  (tmp_path / 'midrange.py').write_text(RULE)
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  assert len(COMMANDS) == 2
-  for command in COMMANDS:
-    python, *arguments = shlex.split(command)
-    assert python == 'python'
+def run_the_commands(folder, page):
+  """Runs the commands of a page where its modules lie; returns what the last one printed."""
+  for name, code in modules_of(page).items():
+    (folder / f'{name}.py').write_text(code)
+  for arguments in commands_of(page):
     done = subprocess.run(
       [sys.executable, *arguments],
-      cwd=tmp_path,
-      env=environment,
+      cwd=folder,
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
       capture_output=True,
       text=True,
       check=False,
     )
     assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_rule_page_train_and_report(tmp_path):
+  assert len(commands_of(RULE_PAGE)) == 2
+  printed = run_the_commands(tmp_path, RULE_PAGE)
   assert 'midrange' in (tmp_path / 'runs/midrange/config.json').read_text()
-  assert '| midrange | - | 16 of 16 |' in done.stdout
+  assert '| midrange | - | 16 of 16 |' in printed
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_attack_page_train(tmp_path):
+  assert len(commands_of(ATTACK_PAGE)) == 2
+  run_the_commands(tmp_path, ATTACK_PAGE)
+  for name in ('mirrored', 'pushing'):
+    described = json.loads((tmp_path / f'runs/{name}/config.json').read_text())
+    assert described['experiment']['attack']['attack'] == name
+  assert described['experiment']['attack']['options'] == {'push_strength': 2.0}
 
 
 def test_a_plugged_in_rule_has_flags_messages_and_a_bound(midrange):
