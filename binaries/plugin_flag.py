@@ -20,7 +20,7 @@ def define() -> None:
   flags.DEFINE_list(
     'plugins',
     [],
-    'Modules of your own that add rules, attacks or pre-aggregators (docs/adding_a_rule.md),'
+    'Modules of your own that add rules, attacks or pre-aggregators (docs/adding_*.md),'
     f' with commas between them. Left out: those of the environment variable {VARIABLE}.',
   )
   flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS['plugins'])

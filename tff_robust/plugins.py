@@ -2,7 +2,8 @@
 
 A plug-in is a module that calls `add_aggregator` (or `add_attack`, `add_preaggregator`,
 `add_option`) when it is imported. From then on its names are as good as ours: for flags and
-messages, contract tests, benchmarks and reports. `docs/adding_a_rule.md` is an example.
+messages, contract tests, benchmarks and reports. `docs/adding_a_rule.md` and
+`docs/adding_an_attack.md` are examples.
 Free of TensorFlow.
 """
 
