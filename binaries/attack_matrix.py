@@ -1,6 +1,9 @@
-r"""Trains every rule against every attack on the digits and draws the accuracies as a heat map.
+r"""Trains rules against attacks on the digits and draws the accuracies as a heat map.
 
   python -m binaries.attack_matrix --output_dir=runs/matrix
+  python -m binaries.attack_matrix --rules=mean,caf,fltrust --attacks=none,mimic,label_flip
+
+Every rule and attack of the registry can take part, with `--plugins` also those of your own.
 
 Each cell is a run of its own, through the real federated computation, in a folder of its
 own below the output folder. A matrix that was interrupted or killed goes on where it stopped,
@@ -27,9 +30,11 @@ def define_flags() -> None:
   from absl import flags
 
   flags.DEFINE_string('output_dir', 'runs/matrix', 'Folder of the matrix; one folder a cell.')
-  rules, attacks = list(matrix_cells.RULES), list(matrix_cells.ATTACKS)
-  flags.DEFINE_list('rules', rules, f'Rules to train with. Among: {", ".join(rules)}.')
-  flags.DEFINE_list('attacks', attacks, f'Attacks. Among: {", ".join(attacks)}.')
+  rules, attacks = _names()
+  flags.DEFINE_list(
+    'rules', list(matrix_cells.RULES), f'Rules to train with. Among: {", ".join(rules)}.'
+  )
+  flags.DEFINE_list('attacks', list(matrix_cells.ATTACKS), f'Attacks. Among: {", ".join(attacks)}.')
   flags.DEFINE_integer(
     'num_byzantine',
     5,
@@ -46,6 +51,13 @@ def define_flags() -> None:
   flags.DEFINE_enum('runtime', 'accelerated', RUNTIMES, 'Where federated computations run.')
 
 
+def _names() -> tuple[list[str], list[str]]:
+  """Returns the rules and the attacks that can take part."""
+  from tff_robust import registry
+
+  return list(registry.AGGREGATORS), ['none', *registry.ATTACKS]
+
+
 def prepare() -> Callable[[], int]:
   """Checks the flags and returns the run of the whole matrix."""
   from absl import flags
@@ -53,7 +65,7 @@ def prepare() -> Callable[[], int]:
   from tff_robust import checks
 
   values = flags.FLAGS
-  for flag, known in (('rules', matrix_cells.RULES), ('attacks', matrix_cells.ATTACKS)):
+  for flag, known in zip(('rules', 'attacks'), _names(), strict=True):
     checks.not_empty(flag, values[flag].value)
     for name in values[flag].value:
       checks.known_name(flag, name, known)
@@ -169,4 +181,4 @@ def draw(
 
 if __name__ == '__main__':
   command_line.require_python()
-  command_line.run(define_flags, prepare)
+  command_line.run(define_flags, prepare, takes_plugins=True)

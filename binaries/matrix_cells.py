@@ -6,7 +6,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tff_robust import registry
+
 NUM_CLIENTS = 25
+# What a matrix has unless it is told otherwise.
 RULES = (
   'mean',
   'krum',
@@ -51,7 +54,9 @@ def configuration(rule: str, attack: str, setting: Setting) -> Any:
   attacked = config.AttackConfig()
   if attack != config.NO_ATTACK:
     attacked = config.AttackConfig(
-      attack=attack, options=ATTACKS[attack], num_byzantine=setting.num_byzantine
+      attack=attack,
+      options=_attack_options(attack, setting.num_byzantine),
+      num_byzantine=setting.num_byzantine,
     )
   return config.ExperimentConfig(
     seed=setting.seed,
@@ -75,12 +80,20 @@ def configuration(rule: str, attack: str, setting: Setting) -> Any:
   )
 
 
-def _rule_options(rule: str, num_byzantine: int) -> dict[str, int]:
-  if rule == 'mean':
-    return {}
-  if rule == 'multi_krum':
-    return {'max_byzantine': num_byzantine, 'num_selected': NUM_CLIENTS - 2 * num_byzantine}
-  return {'max_byzantine': num_byzantine}
+def _rule_options(rule: str, num_byzantine: int) -> dict[str, Any]:
+  own = {'max_byzantine': num_byzantine, 'num_selected': NUM_CLIENTS - 2 * num_byzantine}
+  return _needed(registry.AGGREGATORS[rule], own)
+
+
+def _attack_options(attack: str, num_byzantine: int) -> dict[str, Any]:
+  entry = registry.ATTACKS[attack]
+  return {**_needed(entry, {'max_byzantine': num_byzantine}), **ATTACKS.get(attack, {})}
+
+
+def _needed(entry: registry.Entry, own: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a value for each option that has to be given: our own, else the option's example."""
+  needed = [option for option in entry.reads if option not in entry.defaults]
+  return {option: own.get(option, registry.OPTIONS[option].example) for option in needed}
 
 
 def build_cells(

@@ -243,6 +243,8 @@ def test_everything_that_can_be_plugged_in_reaches_its_table(tables):
   assert not registry.ATTACKS['shout'].takes_rule
   assert registry.ATTACKS['shout'].reads == {'steepness': 'slope'}
   assert registry.ATTACKS['stain'].by_data
+  plugins.add_attack('pair', 'pair:build', knowledge=('own_clean',), fewest_own_messages=2)
+  assert registry.ATTACKS['pair'].fewest_own_messages == 2
 
 
 @pytest.mark.parametrize(
@@ -254,6 +256,12 @@ def test_everything_that_can_be_plugged_in_reaches_its_table(tables):
     (lambda: plugins.add_aggregator('x', lambda: None), 'define it at the top of a module'),
     (lambda: plugins.add_attack('x', 'a:b'), 'give exactly one'),
     (lambda: plugins.add_attack('x', 'a:b', by_data=True, takes_rule=True), 'try no rule'),
+    (lambda: plugins.add_attack('x', 'a:b', knowledge='own_clean'), 'give a tuple of views'),
+    (lambda: plugins.add_attack('x', 'a:b', knowledge=('own_claen',)), "'own_clean'"),
+    (
+      lambda: plugins.add_attack('x', 'a:b', knowledge=('honest_clean',), fewest_own_messages=2),
+      'fewest_own_messages=2 has no effect',
+    ),
     (lambda: plugins.load(['no_such_module_here']), 'is no module that Python finds'),
   ],
 )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tff_robust import checks, options, registry
+from tff_robust.attacks import knowledge as views
 from tff_robust.catalogue import entry as entry_lib
 from tff_robust.catalogue import round_sizes
 
@@ -108,6 +109,7 @@ def add_attack(
   takes_rule: bool = False,
   by_data: bool = False,
   required_clients: Callable[[Mapping[str, Any]], int] | None = None,
+  fewest_own_messages: int = 1,
   deviations: Mapping[str, str] | None = None,
 ) -> None:
   """Adds an attack by messages, or one by data.
@@ -124,15 +126,30 @@ def add_attack(
       takes `num_classes` and returns a transform `(x, y) -> (x, y)`.
     required_clients: All options to the smallest round of the rule that it is made against. By
       default 1.
+    fewest_own_messages: Attackers that it takes at least where they see only what they would have
+      sent themselves: 2 for one that needs the spread of messages.
     deviations: Promises of `testing.attack_contract` that it does not keep, with the reason.
 
   Raises:
     ValueError: If the name is taken, an option is unknown, a function cannot be imported,
-      not exactly one of `knowledge` and `by_data` is given, or `takes_rule` with `by_data`.
+      a view is unknown, not exactly one of `knowledge` and `by_data` is given, or an argument with
+      another that it has no effect with.
   """
   if bool(knowledge) == by_data:
     raise ValueError(
       f'attack {name!r} has knowledge={knowledge} and by_data={by_data}; give exactly one.'
+    )
+  if isinstance(knowledge, str):
+    raise ValueError(
+      f'attack {name!r} has knowledge={knowledge!r}, a text; give a tuple of views:'
+      f' ({knowledge!r},).'
+    )
+  for view in knowledge:
+    checks.known_name(f'knowledge of attack {name!r}', view, views.ALL)
+  if fewest_own_messages > 1 and not set(knowledge) & set(views.OWN):
+    raise ValueError(
+      f'fewest_own_messages={fewest_own_messages} has no effect with attack {name!r}, which never'
+      ' sees its own messages alone; leave it out.'
     )
   if takes_rule and by_data:
     raise ValueError(
@@ -147,6 +164,7 @@ def add_attack(
     knowledge=tuple(knowledge),
     takes_rule=takes_rule,
     by_data=by_data,
+    fewest_own_messages=fewest_own_messages,
     deviations=deviations or {},
   )
   _add('attack', registry.ATTACKS, name, entry)

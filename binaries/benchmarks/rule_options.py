@@ -8,8 +8,15 @@ from tff_robust import registry
 _MOST_SUBSETS = 100_000
 
 
+def _example(option: str) -> Any:
+  known = registry.OPTIONS.get(option)
+  return known and known.example
+
+
 def choose(entry: registry.Entry, *, num_clients: int, dimension: int) -> dict[str, Any]:
   """Returns a value for every option that a rule or pre-aggregator reads.
+
+  That is the option's own example where nothing better is known here.
 
   `max_byzantine` is a tenth of the clients, or the most that the rule allows and, where it
   searches subsets of clients, can do in seconds. Rows have norm sqrt(d), of which clippings
@@ -19,6 +26,7 @@ def choose(entry: registry.Entry, *, num_clients: int, dimension: int) -> dict[s
     ValueError: If the entry needs an option for which there is no value here.
   """
   values: dict[str, Any] = {
+    **{option: example for option in entry.reads if (example := _example(option)) is not None},
     'clip_radius': math.sqrt(dimension) / 2,
     'max_norm': math.sqrt(dimension) / 2,
     'bucket_size': 2,

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from binaries import attack_matrix, experiment, matrix_cells
+from tff_robust import registry
 from tff_robust.program import run_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,6 +34,7 @@ def begin(folder, rule, attack, status=None):
     configured,
     running=options.shared(),
     runtime='here',
+    source='drawn',
     options=options.to_json(),
   )
   if status is not None:
@@ -85,6 +87,20 @@ def test_interrupt_in_a_cell_ends_the_matrix(tmp_path, started):
 def test_table_has_a_row_for_each_rule():
   text = attack_matrix.table(['mean', 'krum'], ['none', 'nan'], [[0.5, 0.1], [0.25, 1.0]])
   assert text.splitlines()[2:] == ['| mean | 0.50 | 0.10 |', '| krum | 0.25 | 1.00 |']
+
+
+@pytest.mark.parametrize('rule', registry.AGGREGATORS)
+@pytest.mark.parametrize('attack', ['none', *registry.ATTACKS])
+def test_every_rule_meets_every_attack_unless_it_is_refused_by_name(tmp_path, rule, attack):
+  small = SETTING._replace(num_byzantine=2)
+  tries_rule = attack != 'none' and registry.ATTACKS[attack].takes_rule
+  if tries_rule and registry.AGGREGATORS[rule].needs_root:
+    # Who tries the rule does not hold the root set of the server.
+    with pytest.raises(ValueError, match=attack):
+      matrix_cells.build_cells(tmp_path, [rule], [attack], small)
+    return
+  ((configured, _),) = matrix_cells.build_cells(tmp_path, [rule], [attack], small).values()
+  assert (configured.aggregation.aggregator, configured.attack.attack) == (rule, attack)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from binaries.benchmarks import (
   sections,
 )
 from binaries.benchmarks import work as work_lib
-from tff_robust import registry
+from tff_robust import options, registry
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -102,6 +102,13 @@ def test_rules_that_search_subsets_are_given_no_more_than_take_seconds(num_clien
   entry = registry.AGGREGATORS['smea']
   options = rule_options.choose(entry, num_clients=num_clients, dimension=9)
   assert options == {'max_byzantine': expected}
+
+
+def test_option_of_a_plug_in_has_its_example(monkeypatch):
+  slope = options.Option(float, 'A slope.', lambda *_: None, example=0.75)
+  monkeypatch.setitem(registry.OPTIONS, 'slope', slope)
+  entry = registry.AGGREGATORS['mean']._replace(reads={'slope': 'slope'})
+  assert rule_options.choose(entry, num_clients=25, dimension=10) == {'slope': 0.75}
 
 
 def test_option_without_a_value_is_named():
