@@ -40,7 +40,10 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
       *_table([row for row in rows if row['where'] == where]),
     ]
   if rows:
-    written += ['', "'none': neither has the rule. 'not run': its row in the table of that size says why."]
+    written += [
+      '',
+      "'none': neither has the rule. 'not run': its row in the table of that size says why.",
+    ]
   peaks = [row for row in rows if row['peak_over_stack'] is not None]
   if peaks:
     written += ['', '## Memory of a call over that of the stack, which is counted', '']

@@ -31,13 +31,14 @@ from tff_robust.runtime import (
   interruptible,
   marshalling,
   remote_intrinsics,
+  remote_invocation,
   remote_worker,
   secure_channels,
   tff_internals,
 )
 
-AtWorkers = remote_intrinsics.AtWorkers
-Shared = remote_intrinsics.Shared
+AtWorkers = remote_invocation.AtWorkers
+Shared = remote_invocation.Shared
 
 
 class _Value(executor.Value):
@@ -69,7 +70,7 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
 
   def __init__(
     self,
-    call: remote_intrinsics.RemoteInvocation,
+    call: remote_invocation.RemoteInvocation,
     programs: executor.Programs,
     kept: 'weakref.WeakKeyDictionary[interpreter.Program, dict[Any, Any]]',
   ) -> None:
@@ -126,7 +127,7 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
     default_num_clients: int,
   ) -> None:
     self._workers = workers
-    self._shares: Sequence[remote_intrinsics.Share] = ()
+    self._shares: Sequence[remote_invocation.Share] = ()
     self._retry_seconds = retry_seconds
     self._default_num_clients = default_num_clients
     self._first_failure: float | None = None
@@ -136,7 +137,7 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
     self._kept: weakref.WeakKeyDictionary[interpreter.Program, dict[Any, Any]] = (
       weakref.WeakKeyDictionary()
     )
-    self._running: weakref.WeakSet[remote_intrinsics.RemoteInvocation] = weakref.WeakSet()
+    self._running: weakref.WeakSet[remote_invocation.RemoteInvocation] = weakref.WeakSet()
 
   def begin_call(self) -> None:
     """Gives the call that comes all its time."""
@@ -151,9 +152,12 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
           ' again, then go on from the last checkpoint.'
         )
     num_clients = cardinalities.get(tff.CLIENTS, self._default_num_clients)
-    self._shares = remote_intrinsics.deal(self._workers, num_clients)
-    call = remote_intrinsics.RemoteInvocation(
-      num_clients=num_clients, shares=self._shares, device=None
+    self._shares = remote_invocation.deal(self._workers, num_clients)
+    call = remote_invocation.RemoteInvocation(
+      num_clients=num_clients,
+      shares=self._shares,
+      device=None,
+      intrinsics=remote_intrinsics.INTRINSICS,
     )
     self._running.add(call)
     interruptible.check_goes_on()
