@@ -19,8 +19,6 @@ _MEMORY_SIZE = (100, 10**6)
 _ANSWER_SECONDS = 240.0
 # Time for the repetitions of an entry.
 _BUDGET_SECONDS = 1.5
-# Calls after which our runtime has turned small federated computations into one graph, or not.
-_WARM_UP = 25
 # Stacks that must fit into memory: ours, that of the rule within the federation, and what it makes.
 _STACKS = 4
 
@@ -86,7 +84,10 @@ def _entries(contenders: _Contenders, work: work_lib.RuleWork) -> list[race.Entr
 
   def entry(how: str, contender: contender_lib.Contender, implementation: str) -> race.Entry:
     own = dataclasses.replace(work, implementation=implementation)
-    warm_up = _WARM_UP if how == FEDERATED and work.num_clients * work.dimension < 1 << 24 else 0
+    warm_up = 0
+    if how == FEDERATED and work.num_clients * work.dimension < 1 << 24:
+      # So many calls after which our runtime has made one graph of such a computation, or not.
+      warm_up = max(20, work.num_clients // 3) + 5
     return race.Entry(f'{work.rule}, {how}', contender, own, warm_up)
 
   entries = [entry(how, contender, 'ours') for how, contender in contenders.rules.items()]

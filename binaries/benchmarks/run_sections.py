@@ -49,16 +49,20 @@ def start(options: sections.Options) -> sections.Section:
 
 def memory(options: sections.Options) -> sections.Section:
   """Growth of memory over thousands of rounds of a small process."""
-  warm_up, measured, step = (500, 10_000, 250) if not options.smoke else (4, 8, 2)
-  work = work_lib.RoundWork(implementation='ours', num_clients=5, hidden_units=2, resident=True)
+  few, many = (5, 100) if not options.smoke else (2, 3)
+  work = work_lib.RoundWork(implementation='ours', num_clients=few, hidden_units=2, resident=True)
   section = sections.Section(
-    name='memory', title='Growth of memory: FedSGD of 5 clients, tiny network'
+    name='memory', title='Growth of memory: FedSGD of few and of many clients, tiny network'
   )
   with sections.Contenders(options) as contenders:
-    for contender, own in (
-      (contenders.accelerated, work),
-      (contenders.native, dataclasses.replace(work, resident=False)),
+    for contender, own, measured in (
+      (contenders.accelerated, work, 10_000),
+      (contenders.native, dataclasses.replace(work, resident=False), 10_000),
+      # So many that a round does not become one graph.
+      (contenders.accelerated, dataclasses.replace(work, num_clients=many), 2_000),
     ):
+      warm_up, measured, step = (500, measured, 250) if not options.smoke else (4, 8, 2)
+      name = f'{contender.name}, {own.num_clients} clients'
       try:
         contender.prepare('memory', own)
         contender.run('memory', warm_up)
@@ -69,21 +73,21 @@ def memory(options: sections.Options) -> sections.Section:
           rounds.append(rounds[-1] + step)
           occupied.append(contender.resident_bytes())
       except contender_lib.ContenderError as error:
-        section.facts.append(f'{contender.name}: not run: {error}.')
+        section.facts.append(f'{name}: not run: {error}.')
         continue
       known = [value for value in occupied if value is not None]
       if len(known) < len(rounds):
-        section.facts.append(f'{contender.name}: this system does not tell.')
+        section.facts.append(f'{name}: this system does not tell.')
         continue
       slope = statistics.linear_regression(rounds, known).slope * 1000 / 1e6
-      section.figures[contender.name] = {
+      section.figures[name] = {
         'megabytes_per_1000_rounds': slope,
         'rounds': rounds,
         'bytes': known,
         'seconds_per_round': seconds / rounds[-1],
       }
       section.facts.append(
-        f'{contender.name}: {slope:+.2f} MB per 1,000 rounds (aim: at most 1) over {measured:,}'
+        f'{name}: {slope:+.2f} MB per 1,000 rounds (aim: at most 1) over {measured:,}'
         f' rounds after {warm_up:,}, from {known[0] / 1e6:.0f} to {known[-1] / 1e6:.0f} MB;'
         f' {1000 * seconds / rounds[-1]:.1f} ms a round.'
       )

@@ -109,6 +109,17 @@ def test_cohorts_of_other_sizes_have_graphs_of_their_own_up_to_a_few(context, ca
     assert (len(calls) == 1) == (size < 6)
 
 
+def test_many_clients_become_a_graph_after_a_third_of_their_number_of_calls(context, calls):
+  cohort = list(range(66))
+  for _ in range(22):
+    calls.clear()
+    assert add_all(cohort) == sum(cohort)
+    assert len(calls) > 1
+  calls.clear()
+  assert add_all(cohort) == sum(cohort)
+  assert len(calls) == 1
+
+
 def test_sizes_that_are_rare_take_no_place_of_those_that_are_common(context, calls, monkeypatch):
   monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
   for num_clients in range(2, 12):

@@ -32,14 +32,22 @@ from tff_robust.runtime import (
 
 # A client that takes longer has no use for it, and one graph holds every client's work.
 _QUICK_SECONDS_PER_CLIENT = 0.02
-_MAX_CLIENTS = 64
-# Calls before a graph is made, and graphs of a computation, one a number of clients.
+_MAX_CLIENTS = 512
+# Calls before a graph is made; of more than `_FEW_CLIENTS` clients, a third of their number, since
+# making it takes longer: 2 s for 100, 6 s for 500, as long as 50 calls of theirs.
 _CALLS_BEFORE = 20
+_FEW_CLIENTS = 60
 # Calls of a graph that are compared with those before it, after its first.
 _CALLS_COMPARED = 10
 # A graph that seems slower by less than this stays: it may not be, and saves calls from Python.
 _MARGIN = 1.05
+# Graphs of a computation, one a number of clients.
 _MAX_GRAPHS = 4
+
+
+def _calls_before(num_clients: int) -> int:
+  """Returns how often a computation is interpreted before its graph is made."""
+  return _CALLS_BEFORE if num_clients <= _FEW_CLIENTS else num_clients // 3
 
 
 class TracingInvocation(invocation.Invocation):
@@ -97,7 +105,7 @@ class WholeGraphs:
     key = call.num_clients, call.device
     graph_failed = False
     begin = time.perf_counter()
-    if len(self._interpreted_seconds.get(key, ())) >= _CALLS_BEFORE:
+    if len(self._interpreted_seconds.get(key, ())) >= _calls_before(call.num_clients):
       graph = self._graph(key, call, interpret)
       begin = time.perf_counter()
       if graph is not None:
@@ -121,7 +129,7 @@ class WholeGraphs:
 
   def _is_candidate(self, key: Any) -> bool:
     seconds = self._interpreted_seconds
-    is_open = len(seconds.get(key, ())) < _CALLS_BEFORE
+    is_open = len(seconds.get(key, ())) < _calls_before(key[0])
     return self._possible and is_open and 1 < key[0] <= _MAX_CLIENTS
 
   def _compare(self, key: Any, begin: float) -> None:
