@@ -65,8 +65,41 @@ def test_iterates_far_enough_by_default_with_the_smallest_majority(value):
   rows[:11] = value
   default = geometric_median.geometric_median(rows, max_byzantine=11).numpy().astype(np.float64)
   assert np.linalg.norm(default) < 2 * limit
-  short = geometric_median.geometric_median(rows, max_byzantine=11, max_iterations=100).numpy()
+  # From the mean it takes longer.
+  short = geometric_median.geometric_median(
+    rows, max_byzantine=11, tolerance=0, max_iterations=100
+  ).numpy()
   assert np.linalg.norm(short.astype(np.float64)) > 50 * limit
+
+
+def test_goes_on_from_a_row_that_holds_it_back():
+  # All are whole numbers, and their mean is the first row. By symmetry the median lies on the axis,
+  # where the sum of distances is 20 + x + 2 sqrt((10 - x)^2 + 1) but for a constant.
+  rows = np.array([[0, 0], [-40, 0], [10, 1], [10, -1], [20, 0]], np.float32)
+  best = optimize.minimize_scalar(
+    lambda x: _sum_of_distances(np.array([x, 0.0]), rows), bounds=(0, 20), method='bounded'
+  ).x
+  assert 9.4 < best < 9.5
+  found = geometric_median.geometric_median(rows, max_byzantine=1)
+  np.testing.assert_allclose(found, [best, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize(('n', 'f', 'd'), [(25, 2, 100), (9, 2, 50), (25, 11, 100), (23, 11, 5)])
+@pytest.mark.parametrize('far', [1e3, 1e6, 1e9, 1e30])
+def test_a_row_on_the_mean_does_not_keep_it_there(n, f, d, far):
+  honest = np.random.default_rng(n + d).normal(size=[n - f, d])
+  others = np.concatenate([honest, np.zeros([f - 1, d])])
+  others[n - f :, 0] = far
+  # The mean of all rows but this one, so the mean of all.
+  rows = np.concatenate([others, others.sum(0, keepdims=True) / (n - 1)]).astype(np.float32)
+  radius = np.linalg.norm(honest - honest.mean(0), axis=1).max()
+  found = geometric_median.geometric_median(rows, max_byzantine=f).numpy().astype(np.float64)
+  distance = np.linalg.norm(found - honest.mean(0))
+  assert distance <= (n - f) / (n - 2 * f) * 2 * radius
+  assert distance <= 2 * radius
+  # A control: it is the end of the iteration that is at stake, not the paper's start alone.
+  three = geometric_median.geometric_median(rows, max_byzantine=f, tolerance=0, max_iterations=3)
+  assert np.linalg.norm(three.numpy().astype(np.float64) - honest.mean(0)) > 3 * radius
 
 
 @pytest.mark.parametrize(

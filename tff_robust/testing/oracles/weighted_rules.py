@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_MOST_ITERATIONS = 100_000
+
 
 def mean(rows: np.ndarray) -> np.ndarray:
   """Returns the mean of the rows with equal weights, summed row by row."""
@@ -19,18 +21,29 @@ def geometric_median(
   tolerance: float,
   max_iterations: int,
 ) -> np.ndarray:
-  """Returns Weiszfeld's iterate in the space of updates, from the mean."""
+  """Returns Weiszfeld's iterate in the space of updates, from the mean; or the median itself.
+
+  With a tolerance, that is where the gradient of the smoothed sum of distances vanishes, sought
+  from the median of each coordinate, however many iterations that takes.
+  """
   del max_byzantine  # Only a demand on n.
   rows = rows.astype(np.float64)
-  point = rows.mean(0)
-  for _ in range(max_iterations):
-    pull = 1 / np.maximum(np.linalg.norm(rows - point, axis=1), smoothing)
-    following = pull @ rows / pull.sum()
-    step = np.linalg.norm(following - point)
-    point = following
-    scale = sorted(np.linalg.norm(rows - point, axis=1))[(len(rows) - 1) // 2]
-    if tolerance > 0 and step <= tolerance * scale:
+
+  def pulls(point: np.ndarray) -> np.ndarray:
+    return 1 / np.maximum(np.linalg.norm(rows - point, axis=1), smoothing)
+
+  if tolerance == 0:
+    point = rows.mean(0)
+    for _ in range(max_iterations):
+      point = np.average(rows, axis=0, weights=pulls(point))
+    return point
+  point = np.median(rows, axis=0)
+  for _ in range(_MOST_ITERATIONS):
+    pull = pulls(point)
+    gradient = pull @ (point - rows) / len(rows)
+    if np.linalg.norm(gradient) <= 1e-9:
       break
+    point = np.average(rows, axis=0, weights=pull)
   return point
 
 
