@@ -129,3 +129,16 @@ def test_mixing_keeps_small_attacks_out_only_with_a_strong_signal():
   assert (
     reversal.nearest_neighbor_mixing_entry_epsilon(num_honest=14, signal_to_noise_ratio=1.0) == 0
   )
+
+
+def test_rules_on_mixed_rows_are_unharmed_above_the_threshold_but_for_the_plain_mean():
+  honest = np.hstack([np.eye(14), np.full([14, 1], np.sqrt(0.1))])  # The threshold is 1.5.
+  rows = _attacked(honest, 11, 1.6)
+  nearest = np.argsort(((rows[:, None] - rows[None]) ** 2).sum(axis=2), axis=1)[:, :14]
+  mixed, center = rows[nearest].mean(axis=1), honest.mean(axis=0)
+  np.testing.assert_allclose(mixed[:14], np.tile(center, (14, 1)), atol=1e-12)
+  np.testing.assert_allclose(np.median(mixed, axis=0), center, atol=1e-12)
+  # An attacker's mixed row is the mean of 11 of theirs and 3 honest ones.
+  share = (14 + 11 * (3 - 11 * 1.6) / 14) / 25
+  assert mixed.mean(axis=0)[-1] == pytest.approx(share * center[-1])
+  assert share < 0.2

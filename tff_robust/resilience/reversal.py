@@ -124,9 +124,9 @@ def nearest_neighbor_mixing_entry_epsilon(
   """Returns the epsilon below which attackers enter honest neighbourhoods in mixing.
 
   (1 + epsilon)^2 (R + 1/h) < 1 + 1/h: an honest row is then nearer to the attackers
-  than to other honest rows. Above it, and with b <= f, honest rows mix with honest rows alone (with
-  b = f, all to the same mean, and any rule on the mixed rows is unharmed). Zero if attackers
-  never enter.
+  than to other honest rows. Above it, and with b <= f, honest rows mix with honest rows alone. With
+  b = f, all of them become the same mean, which Krum, medians and trimmed means then return; the
+  plain mean still moves with the attackers' mixed rows. Zero if attackers never enter.
 
   Raises:
     ValueError: If h is less than 2, or R is negative or not finite.
