@@ -22,6 +22,10 @@ RULES: Mapping[str, Mapping[str, str]] = {
     'keeps_row_order': 'Many subsets share a diameter, which is the distance of one pair, and the'
     ' first wins.',
   },
+  'divide_and_conquer': {
+    'survives_far_rows': 'It filters along the direction in which rows differ most: rows that are'
+    ' less far, or far in other directions, stay.',
+  },
   'comparative_gradient_elimination': {'moves_with_the_origin': _FROM_ZERO},
   'centered_clipping': {
     'moves_with_the_origin': 'It starts from its last aggregate, in a first round from zero.',

@@ -9,7 +9,16 @@ from tff_robust import registry
 from tff_robust.testing import rule_trial
 
 NAMES = list(registry.AGGREGATORS)
-KINDS = ('spread', 'lattice', 'duplicates', 'colluders', 'far', 'astronomical', 'nonfinite')
+KINDS = (
+  'spread',
+  'lattice',
+  'duplicates',
+  'colluders',
+  'far',
+  'astronomical',
+  'around the mean',
+  'nonfinite',
+)
 # What the geometric median smooths away and centred clipping leaves is no smaller.
 EXPONENTS = strategies.integers(-3, 12)
 
@@ -42,6 +51,9 @@ def _rows(kind, n, f, d, seed, unit):
     rows[:f] = 1e6 * unit
   elif kind == 'astronomical':
     rows[:f] = 1e30
+  elif kind == 'around the mean' and f:
+    rows[: f - 1] = 1e6 * unit
+    rows[f - 1] = np.delete(rows, f - 1, axis=0).mean(axis=0, dtype=np.float64)
   elif kind == 'nonfinite':
     rows[:f, rng.integers(d)] = rng.choice([np.nan, np.inf, -np.inf])
   return rows
@@ -69,7 +81,7 @@ def _try(trial, stack):
   slack = 1e-5 * np.abs(kept).max() + 1e-30
   within = (kept.min(axis=0) - slack <= aggregate) & (aggregate <= kept.max(axis=0) + slack)
   assert within.all() or 'stays_within_the_rows' in deviations or measured['round_rejected']
-  if kind in ('far', 'astronomical') and 'survives_far_rows' not in deviations:
+  if kind in ('far', 'astronomical', 'around the mean') and 'survives_far_rows' not in deviations:
     # A rule that takes no f, or which has only its bound, owes no more than the order of size.
     limit = np.linalg.norm(rows[f:].astype(np.float64), axis=1).max()
     assert np.linalg.norm(aggregate.astype(np.float64)) <= 3 * limit + 3
@@ -86,8 +98,19 @@ def _try(trial, stack):
       trial.apply(rows[order], f).aggregate, aggregate, rtol=1e-3, atol=1e-4 * np.abs(kept).max()
     )
   if kind in ('spread', 'colluders', 'nonfinite'):
-    # One answer, whether the graph knows n or not.
     np.testing.assert_array_equal(trial.apply(rows, f).aggregate, aggregate)
+  if kind in ('spread', 'colluders') and is_decided:
+    # One answer, whether the rule knows n before it computes or not.
+    np.testing.assert_allclose(
+      trial.apply_eagerly(rows, f).aggregate,
+      aggregate,
+      rtol=1e-4,
+      atol=1e-5 * np.abs(kept).max(),
+    )
+  if kind == 'spread' and is_decided and 'moves_with_the_origin' not in deviations:
+    shift = (unit * np.random.default_rng(seed + 1).normal(size=d)).astype(np.float32)
+    moved = trial.apply(rows + shift, f).aggregate
+    np.testing.assert_allclose(moved - shift, aggregate, atol=1e-3 * np.abs(kept).max())
 
 
 _SETTINGS = {

@@ -1,4 +1,4 @@
-"""Fang's attack on Krum: the largest step against the sign of the update that it selects."""
+"""Fang's attack on Krum: the largest step against the signs of the honest mean that it selects."""
 
 from typing import Any
 
@@ -23,9 +23,10 @@ def fang_krum(
   Attacks to Byzantine-Robust Federated Learning", USENIX Security 2020, section 4.2
   and theorem 1, https://arxiv.org/abs/1911.11815. With full knowledge, on updates
   instead of weights, and with all attackers' rows equal (the paper lets b - 1 of them
-  differ by a small distance). The attackers' number in the bound is what Krum is told.
-  On messages before their DP noise (`honest_clean`) the search is against a Krum that sees
-  these, and its step smaller than the noisy messages would allow.
+  differ by a small distance) and against the signs of the honest mean (the paper's direction is
+  that of the aggregate without an attack, here a single honest row). The attackers' number in
+  the bound is what Krum is told. On messages before their DP noise (`honest_clean`) the search
+  is against a Krum that sees these, and its step smaller than the noisy messages would allow.
 
   Args:
     honest: float32 [h, d], as sent; rows that are not finite are left out.

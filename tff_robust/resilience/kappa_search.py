@@ -31,12 +31,13 @@ def starts(
   """Yields stacks without end: honest rows of random shape, and f rows as attacks send them.
 
   The attacks in turn: a small or large multiple of the honest mean against it, the honest
-  mean less some standard deviations, rows far away, an honest row over and over, and a
-  tight group of honest rows far from the others with the f rows among them.
+  mean less some standard deviations, rows far away, an honest row over and over, a
+  tight group of honest rows far from the others with the f rows among them, and rows far away with
+  one on the mean of all.
   """
   n, f = num_clients, max_byzantine
   while True:
-    for kind in range(5):
+    for kind in range(6):
       spread = np.exp(rng.normal(size=dimension))
       rows = rng.normal(size=(n, dimension)) * spread + 2 * rng.normal(size=dimension)
       honest = rows[f:]
@@ -48,10 +49,13 @@ def starts(
         rows[:f] += 10.0 ** rng.uniform(0, 3) * rng.normal(size=dimension)
       elif kind == 3:
         rows[:f] = honest[np.argmax(np.linalg.norm(honest - honest.mean(axis=0), axis=1))]
-      else:
+      elif kind == 4:
         lone = f + 1 + int(rng.integers(max(1, n - 3 * f)))
         rows[:lone] = rows[0] + 0.1 * rng.random() * (rows[:lone] - rows[0])
         rows[:lone] += 3 * rng.exponential() * rng.normal(size=dimension)
+      elif f:
+        rows[: f - 1] += 10.0 ** rng.uniform(2, 5) * rng.normal(size=dimension)
+        rows[f - 1] = np.delete(rows, f - 1, axis=0).mean(axis=0)
       yield rows
 
 

@@ -9,8 +9,8 @@ A broken promise raises AssertionError and says which, at which f, n and seed of
 rule that does not keep a promise by its nature says so, with the reason, in its row of the
 registry (`registry.Entry.deviations`); a deviation has to show, or it is an error as well.
 
-Cases are drawn from fixed seeds with NumPy, so that nothing but the library is needed; the
-same promises are also put to hypothesis in the library's own tests.
+Cases are drawn from fixed seeds with NumPy, so that nothing but the library is needed; most
+of the promises are also put to hypothesis in the library's own tests.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -16,27 +16,52 @@ from tff_robust.testing import rule_trial
 Trial = rule_trial.RuleTrial
 
 
+def _scattered(rows: np.ndarray, f: int, value: float) -> np.ndarray:
+  """Returns rows of which f are far, each in a direction of its own and by a tenth of the last."""
+  rows = rows.copy()
+  for i in range(f):
+    rows[i] = 0.0
+    rows[i, i % rows.shape[1]] = value / 10.0**i
+  return rows
+
+
+def _around_the_mean(rows: np.ndarray, f: int, value: float) -> np.ndarray:
+  """Returns rows of which f - 1 are far, and one is the mean of all."""
+  rows = rows.copy()
+  rows[: f - 1] = value
+  rows[f - 1] = 0.0
+  rows[f - 1] = rows.sum(axis=0, dtype=np.float64) / (len(rows) - 1)
+  return rows
+
+
 def survives_far_rows(trial: Trial) -> None:
   """With f rows at 1e6, at 1e30 and near the largest float32, the aggregate stays short.
 
   It is at most twice as long as the longest of the others, also in the smallest round for
-  which the rule says that it is defined.
+  which the rule says that it is defined, where the far rows differ from each other in direction
+  and size, and where one of them lies on the mean of all.
   """
   for f, value, seed in itertools.product(range(1, cases.F + 1), cases.FAR, cases.SEEDS):
     for num_rows in (trial.num_rows(f), max(trial.required_clients(f), 2 * f + 1)):
       rows = cases.stack(trial, seed, f)[:num_rows]
       limit = np.linalg.norm(rows[f:], axis=1).max()
-      rows[:f] = value
-      found = float(np.linalg.norm(trial.apply(rows, f).aggregate.astype(np.float64)))
-      cases.demand(
-        found <= 2 * limit,
-        trial,
-        rows,
-        f'{f} rows at {value:g} give an aggregate of norm {found:.3g}, more than twice that of the'
-        f' longest other, {limit:.3g}.',
-        f=f,
-        seed=seed,
-      )
+      alike = rows.copy()
+      alike[:f] = value
+      stacks = {'': alike}
+      if f > 1:
+        stacks[' and less, apart from each other,'] = _scattered(rows, f, value)
+        stacks[', one of them moved to the mean of all,'] = _around_the_mean(rows, f, value)
+      for words, far in stacks.items():
+        found = float(np.linalg.norm(trial.apply(far, f).aggregate.astype(np.float64)))
+        cases.demand(
+          found <= 2 * limit,
+          trial,
+          far,
+          f'{f} rows at {value:g}{words} give an aggregate of norm {found:.3g}, more than twice'
+          f' that of the longest other, {limit:.3g}.',
+          f=f,
+          seed=seed,
+        )
 
 
 def drops_nonfinite_rows(trial: Trial) -> None:
