@@ -113,6 +113,15 @@ def test_defaults_depend_on_the_algorithm():
       ["attack_class_map='1-7'", '1:7,7:1'],
     ),
     (
+      lambda: config.AttackConfig(
+        attack='noise_matched_ipm',
+        options={'attack_epsilon': 0.5},
+        knowledge='own_messages',
+        num_byzantine=1,
+      ),
+      ['num_byzantine=1', 'noise_matched_ipm', 'at least 2'],
+    ),
+    (
       lambda: config.TrainingConfig(num_rounds=1, batch_size=2**31 - 1),
       ['batch_size=2147483647', 'at most 1073741824'],
     ),
@@ -190,3 +199,13 @@ def test_preaggregators_read_the_same_options_as_the_rule():
   assert aggregation.preaggregators == ('nearest_neighbor_mixing', 'bucketing')
   assert aggregation.options == {'max_byzantine': 2, 'bucket_size': 3}
   assert aggregation.rows_before_rule(25) == 9
+
+
+def test_one_attacker_matches_noise_that_it_is_told():
+  alone = config.AttackConfig(
+    attack='noise_matched_ipm',
+    options={'attack_epsilon': 0.5, 'attack_noise_stddev': 0.1},
+    knowledge='own_messages',
+    num_byzantine=1,
+  )
+  assert alone.num_byzantine == 1

@@ -127,11 +127,12 @@ class AttackConfig:
     """Checks that an adversary who sees this can compute what the attack sends."""
     option, others = entry.knowledge_with or ('', ())
     if knowledge in entry.knowledge or (knowledge in others and self.options[option] is not None):
-      if knowledge in views.OWN and self.num_byzantine < entry.fewest_own_messages:
+      fewest = entry.fewest_own(self.options)
+      if knowledge in views.OWN and self.num_byzantine < fewest:
         raise ValueError(
           f'num_byzantine={self.num_byzantine} makes no attack of {self.attack!r} with'
           f' attack_knowledge={knowledge!r}: it needs the spread of at least'
-          f' {entry.fewest_own_messages} messages of its own clients; raise num_byzantine.'
+          f' {fewest} messages of its own clients; raise num_byzantine.'
         )
       return
     allows = f'allows: {", ".join(entry.knowledge)}'

@@ -31,6 +31,24 @@ def test_sees_only_the_drawn_coordinates_and_intersects_iterations():
   assert np.abs(many).max() < 1
 
 
+def test_a_row_that_is_no_number_turns_no_filter_off():
+  rows = np.random.default_rng(0).normal(size=[11, 6]).astype(np.float32)
+  rows[0] = np.nan
+  rows[1] = 1e6
+  # Of the one attacker that is left, half a row would be dropped.
+  actual = _dnc(rows, max_byzantine=2, seed=_SEED, filter_factor=0.5)
+  np.testing.assert_allclose(actual, rows[2:].mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_factor_drops_what_it_says_where_the_product_is_a_little_less():
+  assert 0.7 * 90 < 63
+  assert divide_and_conquer.required_clients(5, 2.2) == 12
+  rows = np.zeros([181, 1], np.float32)
+  rows[:63, 0] = 100.0 * (-1.0) ** np.arange(63)  # The others are next to the mean of all.
+  actual = _dnc(rows, max_byzantine=90, seed=_SEED, filter_factor=0.7)
+  assert actual.numpy().tolist() == [0.0]
+
+
 def test_draws_follow_the_seed():
   rows = np.random.default_rng(0).normal(size=[9, 200]).astype(np.float32)
 

@@ -121,7 +121,7 @@ def test_a_folder_that_holds_something_is_refused(tripwire, tmp_path):
   assert (tmp_path / 'thesis.tex').read_text() == '{}'
 
 
-@pytest.mark.parametrize('module', ['demo', 'doctor', 'worker', 'attack_matrix'])
+@pytest.mark.parametrize('module', ['demo', 'doctor', 'worker'])
 def test_binaries_that_choose_for_themselves_take_no_plug_ins(tripwire, module):
   done, _ = start(tripwire, ['--plugins=mine'], f'binaries.{module}')
   assert (done.returncode, done.stdout) == (2, '')

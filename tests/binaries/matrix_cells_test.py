@@ -22,6 +22,7 @@ def begin(folder, rule, attack):
     configured,
     running=options.shared(),
     runtime='here',
+    source='drawn',
     options=options.to_json(),
   )
 

@@ -35,8 +35,8 @@ def test_report_has_a_row_for_each_rule_with_all_its_columns(tmp_path, capsys):
   assert lines['mean'][2] == f'{promises - 2} of {promises}, 2 explained'
   assert lines['krum'][2] == f'{promises} of {promises}'
   assert float(lines['krum'][1]) < 1e-6
-  assert lines['krum'][3] == '8.4'  # 6 (1 + 2 / 5)
-  assert 0 < float(lines['krum'][4].split()[0]) < 8.4 < float(lines['mean'][4].split()[0])
+  assert lines['krum'][3] == '9.33'  # 7 / 4 * (2 + 4 * 5 / 6)
+  assert 0 < float(lines['krum'][4].split()[0]) < 9.33 < float(lines['mean'][4].split()[0])
   assert lines['krum'][5] == '0.25 s, 0.50 times the faster peer (n=25, d=100, cpu) |'
   assert lines['mean'][3] == lines['mean'][5].rstrip(' |') == '-'
   assert 'mean deviates from survives_far_rows: It has no robustness' in text

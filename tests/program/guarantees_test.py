@@ -100,6 +100,12 @@ def test_what_the_theorem_of_krum_requires_is_told_of_krum_alone():
   # 2 (n - f + (f (n - f - 2) + f^2 (n - f - 1)) / (n - 2f - 2)), here with n = 25 and f = 5.
   assert build().required_signal_to_noise_ratio == pytest.approx(2 * (20 + (5 * 18 + 25 * 19) / 13))
   assert build('mean').required_signal_to_noise_ratio is None
+  uneven = dataclasses.replace(
+    experiment(),
+    data=config.DataConfig(num_clients=100, partition='dirichlet', dirichlet_alpha=0.5),
+  )
+  told = guarantees.build_guarantees(uneven, num_rounds=50)
+  assert told.required_signal_to_noise_ratio is None
   assert build(preaggregators=['nearest_neighbor_mixing']).required_signal_to_noise_ratio is None
 
 

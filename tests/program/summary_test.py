@@ -79,7 +79,7 @@ def test_accuracy_after_an_attack_that_ends_is_told():
 def test_rounds_of_which_the_theorem_of_krum_speaks_are_counted():
   found = rows()
   for row, ratio in zip(found, [0.1, 53.0, 51.9, float('nan'), 60.0, 0.2], strict=False):
-    row['signal_to_noise_ratio'] = ratio
+    row.update(signal_to_noise_ratio=ratio, num_byzantine=1)
   promised = guarantees.Guarantees(kappa='', max_byzantine=1, required_signal_to_noise_ratio=52.0)
   told = summarize(found, promised=promised)
   assert told.krum_theorem_rounds == 2
@@ -87,6 +87,8 @@ def test_rounds_of_which_the_theorem_of_krum_speaks_are_counted():
   (line,) = [line for line in told.table().splitlines() if "Krum's own theorem" in line]
   assert 'speaks of 2 of 6 rounds' in line
   assert 'above 52, and the largest was 60' in line
+  found[1]['num_byzantine'] = 2  # More than the rule is told, of which the theorem is silent.
+  assert summarize(found, promised=promised).krum_theorem_rounds == 1
   assert summarize(found).krum_theorem_rounds is None
   assert "Krum's own theorem" not in summarize(found).table()
 

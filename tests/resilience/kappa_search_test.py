@@ -12,8 +12,7 @@ from tff_robust.testing import rule_trial
 
 N, F = 9, 2
 SIZES = {'num_clients': N, 'max_byzantine': F}
-# The analysis behind the bound on Krum is that of its variant with one neighbour more.
-BOUNDS = {**robustness.BOUNDS, 'krum_byzfl': robustness.krum_bound}
+BOUNDS = robustness.BOUNDS
 
 
 def _search(apply, *, name='', num_evaluations=100, seed=0):

@@ -96,7 +96,7 @@ def test_tries_the_honest_subset_alone_when_it_is_named():
   ('rule', 'bound'),
   [
     (_trimmed_mean, robustness.trimmed_mean_bound),
-    (_krum, robustness.krum_bound),
+    (_krum, robustness.original_krum_bound),
     (_median, robustness.median_bound),
   ],
 )
@@ -137,7 +137,7 @@ def test_mixing_multiplies_the_bound_of_the_rule_behind_it():
   found = robustness.describe_bound('trimmed_mean', num_clients=25, max_byzantine=1, mixed=True)
   assert 'nearest_neighbor_mixing then trimmed_mean at f=1 of 25 is robust' in found
   assert f'kappa at most {8 / 24 * (1 + 6 / 23 * (1 + 1 / 23)):.3g},' in found
-  for rule in ('smea', 'mean', 'bulyan'):
+  for rule in ('smea', 'bulyan'):
     assert 'No bound on kappa is known' in robustness.describe_bound(
       rule, num_clients=25, max_byzantine=1, mixed=True
     )
@@ -145,13 +145,16 @@ def test_mixing_multiplies_the_bound_of_the_rule_behind_it():
 
 def test_says_in_words_when_there_is_no_guarantee():
   assert robustness.describe_bound('krum', num_clients=25, max_byzantine=11).startswith(
-    'No guarantee for krum at f=11 of 25: kappa is at most 28'
+    'No guarantee for krum at f=11 of 25: kappa is at most 39.8'
   )
   assert 'robust with kappa at most 0.27' in robustness.describe_bound(
     'trimmed_mean', num_clients=25, max_byzantine=1
   )
-  assert 'no proof is known' in robustness.describe_bound('krum', num_clients=25, max_byzantine=1)
-  assert 'proof' not in robustness.describe_bound('krum_byzfl', num_clients=25, max_byzantine=1)
+  # 24 / 22 * (2 + 4 * 22 / 23) and 6 * (1 + 1 / 23), by hand.
+  assert 'at most 6.36' in robustness.describe_bound('krum', num_clients=25, max_byzantine=1)
+  assert 'at most 6.26' in robustness.describe_bound('krum_byzfl', num_clients=25, max_byzantine=1)
+  mixed = robustness.describe_bound('mean', num_clients=25, max_byzantine=1, mixed=True)
+  assert 'no guarantee' in mixed
   # Against the largest eigenvalue alone: nothing is said about the whole spread.
   assert 'variance of honest updates in any one direction' in robustness.describe_bound(
     'smea', num_clients=25, max_byzantine=5
@@ -170,3 +173,18 @@ def test_refuses_half_or_more_and_too_many_subsets():
     robustness.measured_kappa(
       np.zeros(2), np.zeros((5, 2)), max_byzantine=1, honest=np.zeros(5, bool)
     )
+
+
+@pytest.mark.parametrize(
+  ('options', 'words'),
+  [
+    ({'tolerance': 0.0, 'max_iterations': 1000, 'smoothing': 1e-6}, 'No bound on kappa is known'),
+    ({'tolerance': 1e-6, 'max_iterations': 3, 'smoothing': 1e-6}, 'with max_iterations=3'),
+    ({'tolerance': 1e-6, 'max_iterations': 1000, 'smoothing': 1e3}, 'beside smoothing=1000'),
+  ],
+)
+def test_the_bound_of_the_geometric_median_is_for_one_that_was_reached(options, words):
+  told = robustness.describe_bound(
+    'geometric_median', num_clients=100, max_byzantine=1, mixed=True, options=options
+  )
+  assert words in told

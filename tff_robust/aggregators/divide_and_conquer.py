@@ -13,11 +13,13 @@ from tff_robust import checks, signatures
 from tff_robust.aggregators import averages, demands, finite_rows, rule
 
 _NAME = 'divide_and_conquer'
+# What a product of f and a factor may lack of a whole number.
+_ROUNDING = 1e-9
 
 
 def required_clients(max_byzantine: int, filter_factor: float = 1.0) -> int:
   """Returns the smallest round of which something is kept, and of which most are honest."""
-  return max(2 * max_byzantine, math.floor(filter_factor * max_byzantine)) + 1
+  return max(2 * max_byzantine, math.floor(filter_factor * max_byzantine + _ROUNDING)) + 1
 
 
 def _outlier_scores(rows: tf.Tensor) -> tf.Tensor:
@@ -48,7 +50,9 @@ def _divide_and_conquer(
 
   def of_finite(kept: tf.Tensor, remaining: tf.Tensor) -> finite_rows.Outcome:
     num_rows, width = tf.shape(kept)[0], tf.shape(kept)[1]
-    dropped = tf.cast(tf.floor(filter_factor * tf.cast(remaining, tf.float64)), tf.int32)
+    whole = tf.floor(filter_factor * tf.cast(remaining, tf.float64) + _ROUNDING)
+    # At least one while one may be left: a row with a NaN, which lowers f, turns no filter off.
+    dropped = tf.maximum(tf.cast(whole, tf.int32), tf.minimum(remaining, 1))
 
     def filter_once(index: tf.Tensor, selected: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
       draw = tf.random.experimental.stateless_fold_in(seed, tf.cast(index, tf.int64))
@@ -87,7 +91,7 @@ def divide_and_conquer(
   """The mean of the updates that no random subset of coordinates shows as outliers.
 
   Each iteration takes random coordinates, centres the updates, projects them on their
-  top right singular vector and drops the `floor(filter_factor * f)` largest squared
+  top right singular vector and drops the `floor(filter_factor * f)` (one at least) largest squared
   projections; the rows that pass all iterations are averaged. Ties keep the smallest
   row index; how projections that are equal but for rounding compare is left to it.
 

@@ -106,7 +106,11 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     attack_shared_noise=0.5,
     attack_noise_stddev=None,
     # Without it, the noise is estimated from noisy messages.
-  )._replace(knowledge_with=('attack_noise_stddev', views.ALL)),
+  )._replace(
+    knowledge_with=('attack_noise_stddev', views.ALL),
+    fewest_own_messages=2,
+    needs_no_spread_with='attack_noise_stddev',
+  ),
   'gaussian': _attack(
     'gaussian', {'attack_noise_stddev': 'noise_stddev'}, attack_noise_stddev=200.0
   ),

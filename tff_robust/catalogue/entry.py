@@ -21,7 +21,8 @@ class Entry(NamedTuple):
     knowledge_with: For attacks: an option, and the views with which the attack makes sense when
       that is given. None for none.
     fewest_own_messages: For attacks: how many Byzantine clients it takes if they see only their own
-      messages; fewer would send what honest clients do.
+      messages; fewer would not carry it out. See `fewest_own`.
+    needs_no_spread_with: For attacks: an option with which one of them suffices. Empty for none.
     takes_rule: For attacks: whether the builder also takes the live `rule`.
     searches_subsets: For rules: whether it searches the subsets of n - f clients; see
       `aggregators.subset_limit`.
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
   knowledge: tuple[str, ...] = ()
   knowledge_with: tuple[str, tuple[str, ...]] | None = None
   fewest_own_messages: int = 1
+  needs_no_spread_with: str = ''
   takes_rule: bool = False
   by_data: bool = False
   also_by_data: tuple[str, str] | None = None
@@ -57,6 +59,11 @@ class Entry(NamedTuple):
   takes_noise_limits: bool = False
   oracle: str = ''
   deviations: Mapping[str, str] = {}
+
+  def fewest_own(self, options: Mapping[str, Any]) -> int:
+    """Returns how many Byzantine clients an attack takes with these options on its own messages."""
+    spared = self.needs_no_spread_with and options.get(self.needs_no_spread_with) is not None
+    return 1 if spared else self.fewest_own_messages
 
 
 def same_names(*options: str) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ def at_least_per_byzantine(factor: int, constant: int) -> Callable[[Mapping[str,
 def more_than_it_drops(options: Mapping[str, Any]) -> int:
   """Demands a majority, and one client more than a filter drops."""
   max_byzantine = int(options['max_byzantine'])
-  return max(2 * max_byzantine, math.floor(options['filter_factor'] * max_byzantine)) + 1
+  return max(2 * max_byzantine, math.floor(options['filter_factor'] * max_byzantine + 1e-9)) + 1
 
 
 any_number = at_least(1)

@@ -22,7 +22,8 @@ class Guarantees:
     risk_over_run: The probability that at least one cohort of the run does.
     is_stratified: Whether such cohorts are kept from the run.
     required_signal_to_noise_ratio: For Krum alone: eta^2, above which R of a round must lie for
-      Krum's own theorem to say anything about it. None for other rules.
+      Krum's own theorem to say anything about it. None for other rules, and where clients hold
+      data of different distributions.
   """
 
   kappa: str
@@ -54,7 +55,9 @@ def build_guarantees(experiment: config.ExperimentConfig, *, num_rounds: int) ->
     return Guarantees(kappa=kappa)
   declared = int(experiment.aggregation.options['max_byzantine'] or 0)
   required = None
-  if experiment.aggregation.aggregator == 'krum' and not experiment.aggregation.preaggregators:
+  plain = experiment.aggregation.aggregator == 'krum' and not experiment.aggregation.preaggregators
+  # The theorem is about honest messages of one distribution.
+  if plain and experiment.data.partition == 'iid':
     required = krum_theorem.required_signal_to_noise_ratio(
       num_clients=experiment.training.clients_per_round, max_byzantine=declared
     )
@@ -85,7 +88,7 @@ def describe_shortage(experiment: config.ExperimentConfig) -> str | None:
     return None
   from tff_robust.resilience import cohort_risk
 
-  fewest = registry.ATTACKS[attack.attack].fewest_own_messages
+  fewest = registry.ATTACKS[attack.attack].fewest_own(attack.options)
   share = cohort_risk.shortage_probability(
     population=experiment.data.num_clients,
     num_byzantine=attack.num_byzantine,
@@ -95,8 +98,8 @@ def describe_shortage(experiment: config.ExperimentConfig) -> str | None:
   if not share:
     return None
   return (
-    f'Cohorts with fewer than the {fewest} attackers whose messages {attack.attack} needs, and who'
-    f' then send what honest clients do: {_percent(share)} of rounds'
+    f'Cohorts with fewer than the {fewest} attackers the spread of whose messages {attack.attack}'
+    f' needs to be what it is: {_percent(share)} of rounds'
   )
 
 
@@ -128,7 +131,11 @@ def _kappa(experiment: config.ExperimentConfig) -> str:
     in_cohort = experiment.attack.num_byzantine if experiment.attack.placement == 'cohort' else 1
     declared = max(1, in_cohort)
   words = robustness.describe_bound(
-    aggregation.aggregator, num_clients=cohort, max_byzantine=int(declared), mixed=mixed
+    aggregation.aggregator,
+    num_clients=cohort,
+    max_byzantine=int(declared),
+    mixed=mixed,
+    options=aggregation.options,
   )
   actual = experiment.attack.num_byzantine
   if experiment.attack.placement == 'cohort' and actual > int(declared):

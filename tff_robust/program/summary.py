@@ -256,7 +256,7 @@ def summarize(
     certified_agreements=sum(agreements) if breaking else None,
     median_breaking_epsilon=statistics.median(breaking) if breaking else None,
     guarantees=guarantees,
-    krum_theorem_rounds=None if required is None else sum(ratio > required for ratio in ratios),
+    krum_theorem_rounds=None if required is None else _theorem_rounds(rows, required, told),
     largest_signal_to_noise_ratio=max(ratios, default=None),
     excess_rounds=None if told is None else sum(count > told for count in counts),
     filtered_messages=int(sum(filtered)) if filtered else None,
@@ -264,6 +264,16 @@ def summarize(
     privacy=privacy,
     folder=str(folder),
   )
+
+
+def _theorem_rounds(rows: Sequence[history.Row], required: float, max_byzantine: int | None) -> int:
+  """Returns the rounds with enough signal, and with no more Byzantine clients than declared."""
+  spoken_of = 0
+  for row in rows:
+    ratio, count = row['signal_to_noise_ratio'], row['num_byzantine']
+    if ratio is not None and count is not None and max_byzantine is not None:
+      spoken_of += float(ratio) > required and float(count) <= max_byzantine
+  return spoken_of
 
 
 def write(summary: Summary) -> None:

@@ -36,12 +36,27 @@ def trimmed_mean_bound(*, num_clients: int, max_byzantine: int) -> float:
 
 
 def krum_bound(*, num_clients: int, max_byzantine: int) -> float:
-  """Returns 6 (1 + f / (n - 2f)).
-
-  Proved for Krum that counts n - f - 1 others (`krum_byzfl`). For Krum with n - f - 2, the rule
-  of its authors, no proof is known here; a search for violations finds none.
-  """
+  """Returns 6 (1 + f / (n - 2f)), for Krum that counts n - f - 1 others (`krum_byzfl`)."""
   return 6 * (1 + lower_bound(num_clients=num_clients, max_byzantine=max_byzantine))
+
+
+def original_krum_bound(*, num_clients: int, max_byzantine: int) -> float:
+  """Returns (n - f) / (n - 2f - 1) * (2 + 4 (n - f - 2) / (n - f - 1)), for Krum of its authors.
+
+  Derived here, since that rule counts n - f - 2 others. With S the n - f rows, v their mean
+  squared distance to their mean, and M the members of S among the selected row's neighbours,
+  with that row itself if it is in S: M has n - 2f - 1 rows at least. The score of the selected
+  row is at most the mean score over S, itself at most 2 (n - f) v (n - f - 2) / (n - f - 1), the
+  smallest n - f - 2 of n - f - 1 distances within S. And the squared distance of the selected
+  row to the mean is, for each row of M, at most twice its squared distance to that row plus
+  twice that row's to the mean; averaging over M gives the bound.
+
+  Raises:
+    ValueError: If n < 2f + 2.
+  """
+  checks.at_least('num_clients', num_clients, 2 * max_byzantine + 2)
+  honest = num_clients - max_byzantine
+  return honest / (honest - max_byzantine - 1) * (2 + 4 * (honest - 2) / (honest - 1))
 
 
 def median_bound(*, num_clients: int, max_byzantine: int) -> float:
@@ -76,21 +91,26 @@ def smea_bound(*, num_clients: int, max_byzantine: int) -> float:
 # mean, which has none at all with f > 0.
 BOUNDS: Mapping[str, Callable[..., float]] = {
   'trimmed_mean': trimmed_mean_bound,
-  'krum': krum_bound,
+  'krum': original_krum_bound,
   'krum_byzfl': krum_bound,
   'geometric_median': median_bound,
   'coordinate_median': median_bound,
   'smea': smea_bound,
 }
-# What a bound is not proved for.
-_UNPROVED = {
-  'krum': ' (Proved for Krum that counts n - f - 1 others; for n - f - 2 no proof is known.)'
-}
+# The rule `geometric_median` is the geometric median if it iterates so far, as by default.
+_ENOUGH_ITERATIONS = 1000
 # Those whose bound is for the stronger notion.
 AGAINST_TOP_EIGENVALUE = ('smea',)
 
 
-def describe_bound(rule: str, *, num_clients: int, max_byzantine: int, mixed: bool = False) -> str:
+def describe_bound(
+  rule: str,
+  *,
+  num_clients: int,
+  max_byzantine: int,
+  mixed: bool = False,
+  options: Mapping[str, Any] | None = None,
+) -> str:
   """Returns one sentence that says what the bound of `rule` promises.
 
   Args:
@@ -98,18 +118,30 @@ def describe_bound(rule: str, *, num_clients: int, max_byzantine: int, mixed: bo
     num_clients: n.
     max_byzantine: f.
     mixed: Whether nearest-neighbour mixing comes before the rule.
+    options: All options of the rule. Of `geometric_median`, `tolerance`, `max_iterations` and
+      `smoothing` say whether it is the geometric median, of which the bound is.
   """
+  options = options or {}
   setting = f'f={max_byzantine} of {num_clients}'
   if max_byzantine == 0:
     return f'{rule} is told that nobody is Byzantine: no guarantee against a single one.'
-  if rule == 'mean' and not mixed:
-    return f'mean has no guarantee at {setting}: one client moves it anywhere.'
-  against_top = rule in AGAINST_TOP_EIGENVALUE
   name = f'nearest_neighbor_mixing then {rule}' if mixed else rule
+  if rule == 'mean':
+    return f'{name} has no guarantee at {setting}: one client moves it anywhere.'
+  against_top = rule in AGAINST_TOP_EIGENVALUE
+  for option, least in (('tolerance', 1e-300), ('max_iterations', _ENOUGH_ITERATIONS)):
+    if rule == 'geometric_median' and options.get(option, least) < least:
+      return (
+        f'No bound on kappa is known for {name} with {option}={options[option]}: it may end far'
+        ' from the geometric median.'
+      )
   if rule not in BOUNDS or (mixed and against_top):
     return f'No bound on kappa is known here for {name}; see the kappa measured in each round.'
   kappa = BOUNDS[rule](num_clients=num_clients, max_byzantine=max_byzantine)
-  unproved = _UNPROVED.get(rule, '')
+  smoothing = options.get('smoothing')
+  besides = ''
+  if rule == 'geometric_median' and smoothing is not None:
+    besides = f' (For updates that are large beside smoothing={smoothing:g}.)'
   spread = (
     'variance of honest updates in any one direction' if against_top else 'spread of honest updates'
   )
@@ -120,9 +152,9 @@ def describe_bound(rule: str, *, num_clients: int, max_byzantine: int, mixed: bo
   if kappa > 1:
     return (
       f'No guarantee for {name} at {setting}: kappa is at most {kappa:.3g}, so its error may'
-      f' exceed the {spread}.{unproved}'
+      f' exceed the {spread}.{besides}'
     )
-  return f'{name} at {setting} is robust with kappa at most {kappa:.3g}, of the {spread}.{unproved}'
+  return f'{name} at {setting} is robust with kappa at most {kappa:.3g}, of the {spread}.{besides}'
 
 
 def empirical_kappa(
