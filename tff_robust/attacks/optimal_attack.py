@@ -55,6 +55,9 @@ def build_optimal_ipm(
 ) -> attack.Attack:
   """Returns inner product manipulation with the epsilon that harms `rule` most.
 
+  In a trial all clients count alike: attackers do not know the others' numbers of examples, which
+  of our rules only the mean reads.
+
   Youssef Allouah, Sadegh Farhadkhani, Rachid Guerraoui, Nirupam Gupta, Rafael Pinot,
   John Stephan, "Fixing by Mixing: A Recipe for Optimal Byzantine ML under
   Heterogeneity", AISTATS 2023, https://arxiv.org/abs/2302.01772. Attackers know the
