@@ -90,5 +90,7 @@ def test_counts_cohorts_with_some_but_too_few():
   assert cohort_risk.shortage_probability(**sampled, fewest=2) == pytest.approx(4 / 6)
   assert cohort_risk.shortage_probability(**sampled, fewest=3) == pytest.approx(5 / 6)
   assert cohort_risk.shortage_probability(**sampled, fewest=1) == 0
+  # Of the five ways of six without a pair, four hold one.
+  assert cohort_risk.shortage_probability(**sampled, fewest=2, most=1) == pytest.approx(4 / 5)
   with pytest.raises(ValueError, match='fewest=0'):
     cohort_risk.shortage_probability(**sampled, fewest=0)

@@ -1,7 +1,11 @@
 """The two contexts of one machine, for tests that both have to pass, and workers on it."""
 
 import contextlib
+import os
+import signal
 import socket
+import threading
+import time
 
 import pytest
 
@@ -71,3 +75,27 @@ def context(request, contexts):
 
   with tff.framework.get_context_stack().install(contexts[request.param]) as context:
     yield context
+
+
+@pytest.fixture
+def interrupt_while_it_is_prepared(spin, monkeypatch):
+  """Returns a check of an installed context: a call that is interrupted before it runs ends."""
+
+  def check(context):
+    assert spin(1) == 1.0
+    original = context.executor_factory.create_executor
+
+    def slowly(cardinalities):
+      time.sleep(1.5)  # As long arguments and compilation may take.
+      return original(cardinalities)
+
+    monkeypatch.setattr(context.executor_factory, 'create_executor', slowly)
+    threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+      spin(2**30)
+    monkeypatch.undo()
+    start = time.monotonic()
+    assert spin(1) == 1.0
+    assert time.monotonic() - start < 10.0
+
+  return check

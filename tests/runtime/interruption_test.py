@@ -51,23 +51,8 @@ def test_interrupt_ends_one_long_client(context, spin):
   assert time.monotonic() - start < 10.0
 
 
-def test_interrupt_before_anything_runs_ends_the_call(context, spin, monkeypatch):
-  assert spin(1) == 1.0
-  original = context.executor_factory.create_executor
-
-  def slowly(cardinalities):
-    time.sleep(1.5)  # As long arguments and compilation may take.
-    return original(cardinalities)
-
-  monkeypatch.setattr(context.executor_factory, 'create_executor', slowly)
-  interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
-  interrupt.start()
-  with pytest.raises(KeyboardInterrupt):
-    spin(2**30)
-  monkeypatch.undo()
-  start = time.monotonic()
-  assert spin(1) == 1.0
-  assert time.monotonic() - start < 10.0
+def test_interrupt_before_anything_runs_ends_the_call(context, interrupt_while_it_is_prepared):
+  interrupt_while_it_is_prepared(context)
 
 
 def test_interrupt_while_a_function_is_traced_ends_it_too(context, monkeypatch):

@@ -189,24 +189,9 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(spin):
     assert spin(1) == 1.0
 
 
-def test_interrupt_before_anything_runs_ends_the_call(spin, monkeypatch):
+def test_interrupt_before_anything_runs_ends_the_call(interrupt_while_it_is_prepared):
   with native.native_context(num_threads=1) as context:
-    assert spin(1) == 1.0
-    original = context.executor_factory.create_executor
-
-    def slowly(cardinalities):
-      time.sleep(1.5)
-      return original(cardinalities)
-
-    monkeypatch.setattr(context.executor_factory, 'create_executor', slowly)
-    interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-      spin(2**30)
-    monkeypatch.undo()
-    start = time.monotonic()
-    assert spin(1) == 1.0
-    assert time.monotonic() - start < 10.0
+    interrupt_while_it_is_prepared(context)
 
 
 def test_cohorts_of_many_sizes_do_not_add_executors():

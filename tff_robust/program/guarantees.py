@@ -89,11 +89,13 @@ def describe_shortage(experiment: config.ExperimentConfig) -> str | None:
   from tff_robust.resilience import cohort_risk
 
   fewest = registry.ATTACKS[attack.attack].fewest_own(attack.options)
+  declared = experiment.aggregation.options.get('max_byzantine')
   share = cohort_risk.shortage_probability(
     population=experiment.data.num_clients,
     num_byzantine=attack.num_byzantine,
     clients_per_round=experiment.training.clients_per_round,
     fewest=fewest,
+    most=int(declared) if attack.cohort_risk == 'stratify' and declared is not None else None,
   )
   if not share:
     return None

@@ -35,7 +35,12 @@ def excess_probability(
 
 
 def shortage_probability(
-  *, population: int, num_byzantine: int, clients_per_round: int, fewest: int
+  *,
+  population: int,
+  num_byzantine: int,
+  clients_per_round: int,
+  fewest: int,
+  most: int | None = None,
 ) -> float:
   """Returns the probability that a cohort holds Byzantine clients, but fewer than `fewest`.
 
@@ -44,6 +49,8 @@ def shortage_probability(
     num_byzantine: Byzantine clients in the population.
     clients_per_round: Size of a cohort, n.
     fewest: Byzantine clients that an attack takes, at least 1.
+    most: Where cohorts with more Byzantine clients are not drawn (`cohort_risk=stratify`); None
+      where any is.
 
   Raises:
     ValueError: If a count is negative or larger than the set it is drawn from.
@@ -51,7 +58,9 @@ def shortage_probability(
   _check(population, num_byzantine, clients_per_round)
   checks.at_least('fewest', fewest, 1)
   drawn = stats.hypergeom(population, num_byzantine, clients_per_round)
-  return float(drawn.cdf(fewest - 1) - drawn.cdf(0))
+  too_few = fewest - 1 if most is None else min(fewest - 1, most)
+  possible = 1.0 if most is None else float(drawn.cdf(most))
+  return float(drawn.cdf(too_few) - drawn.cdf(0)) / possible if possible else 0.0
 
 
 def excess_probability_over_run(

@@ -177,9 +177,8 @@ class WholeGraphs:
       # A `tf.function` would make the clients wait for each other: it keeps all calls of functions
       # that have a state in order. Those of clients touch nothing in common.
       return tensorflow_internals.FlatFunction(tf.compat.v1.wrap_function(whole, specs))
-    except Exception:
-      # What needs values while it is interpreted stays interpreted, and says what is wrong there.
-      return None
+    except (errors.ComputationError, tf.errors.OpError, TypeError, ValueError):
+      return None  # What needs values while it is interpreted stays interpreted.
 
   def _call(
     self, graph: tensorflow_internals.FlatFunction, call: invocation.Invocation, argument: Any
