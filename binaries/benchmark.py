@@ -11,9 +11,7 @@ benchmark.md, benchmark.json and a picture.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from typing import NoReturn
 
 from binaries import command_line
 
@@ -45,11 +43,10 @@ def define_flags() -> None:
 def prepare() -> Callable[[], int]:
   """Checks the flags and returns the measurement."""
   import pathlib
-  import shutil
 
   from absl import flags
 
-  from binaries.benchmarks import machine, report, sections, suites
+  from binaries.benchmarks import measurement, report, sections, suites
   from tff_robust import checks, registry
   from tff_robust.runtime import contexts
 
@@ -69,9 +66,7 @@ def prepare() -> Callable[[], int]:
   for name in values.rules or ():
     checks.known_name('rules', name, {**registry.AGGREGATORS, **registry.PREAGGREGATORS})
   for flag in ('torch_python', 'peers_python'):
-    python = values[flag].value
-    if python is not None and shutil.which(python) is None:
-      raise ValueError(f'{flag}={python!r} is no program; name a Python.')
+    measurement.check_python(flag, values[flag].value)
   options = sections.Options(
     device=values.device,
     repetitions=values.repetitions,
@@ -82,27 +77,13 @@ def prepare() -> Callable[[], int]:
   )
 
   def measure() -> int:
-    signal.signal(signal.SIGTERM, _leave)
-    facts = {**machine.describe(), 'scale': values.scale, 'repetitions': values.repetitions}
-    found: list[sections.Section] = []
-    files: list[pathlib.Path] = []
-    for section in suites.measure(values.suite, names, options):
-      found.append(section)
-      facts |= section.contenders.get('accelerated', {})
-      facts.pop('start_seconds', None)
-      # Written each time: a measurement that is interrupted leaves what it has.
-      files = report.write(pathlib.Path(values.output_dir), facts, found)
-    print(report.markdown(facts, found))
-    print('Written: ' + ', '.join(map(str, files)))
+    folder = pathlib.Path(values.output_dir)
+    measured = measurement.run(values.suite, names, options, folder)
+    print(report.markdown(measured.facts, measured.sections))
+    print('Written: ' + ', '.join(map(str, measured.files)))
     return 0
 
   return measure
-
-
-def _leave(number: int, _: object) -> NoReturn:
-  """Ends the program by an exception, so that contenders and their workers are closed."""
-  signal.signal(number, signal.SIG_IGN)  # Once is enough; closing takes a while.
-  raise SystemExit(128 + number)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,12 @@
 r"""Tries every rule and writes one table: oracle, promises, robustness coefficient and speed.
 
   python -m binaries.rule_report --output_dir=runs/rule_report
+  python -m binaries.rule_report --speed_sections=n100_d1e6 --peers_python=/path/to/python
 
-A rule of your own joins with --plugins=my_module (docs/adding_a_rule.md). Writes
-rule_report.md, rule_report.csv and rule_report.json, prints the Markdown, and leaves with
-status 1 if a promise is broken or a bound exceeded.
+The second measures speed too, as `binaries.benchmark --suite=rules` does. A rule of your own joins
+with --plugins=my_module (docs/adding_a_rule.md). Writes rule_report.md, rule_report.csv and
+rule_report.json, prints the Markdown, and leaves with status 1 if a promise is broken or a bound
+exceeded.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ def define_flags() -> None:
   """Defines the flags of the report."""
   from absl import flags
 
+  from binaries.benchmarks import suites
   from tff_robust import registry
 
-  names = list(registry.AGGREGATORS)
+  names, sizes = list(registry.AGGREGATORS), list(suites.SUITES['rules'])
   flags.DEFINE_string('output_dir', 'runs/rule_report', 'Folder of the report.')
   flags.DEFINE_list('rules', names, f'Rules to try. Among: {", ".join(names)}.')
   flags.DEFINE_integer(
@@ -47,6 +50,15 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'benchmark', None, 'The benchmark.json of `binaries.benchmark --suite=rules`, for the speed.'
   )
+  flags.DEFINE_list(
+    'speed_sections',
+    None,
+    'In place of --benchmark: the sections of the suite rules that are measured first, into'
+    f' benchmark.json and benchmark.md of the output folder. Among: {", ".join(sizes)}.',
+  )
+  flags.DEFINE_string(
+    'peers_python', None, 'A Python with byzfl and flwr, to compare the speed of rules with.'
+  )
   flags.DEFINE_integer('seed', 1, 'Seed of all draws.', lower_bound=0)
 
 
@@ -54,6 +66,7 @@ def prepare() -> Callable[[], int]:
   """Checks the flags and returns the examination."""
   from absl import flags
 
+  from binaries.benchmarks import measurement, sections, suites
   from tff_robust import checks, registry
 
   values = flags.FLAGS
@@ -66,11 +79,36 @@ def prepare() -> Callable[[], int]:
       f' num_clients={values.num_clients}; lower it.'
     )
   speeds = {} if values.benchmark is None else read_speeds(pathlib.Path(values.benchmark))
+  names = values.speed_sections
+  if names is None:
+    if values.peers_python is not None:
+      raise ValueError(
+        f'peers_python={values.peers_python!r} has no effect without speed_sections; give the sizes'
+        ' that are to be measured, or leave it out.'
+      )
+  else:
+    if values.benchmark is not None:
+      raise ValueError(
+        f'benchmark={values.benchmark!r} has no effect with speed_sections, which measures anew;'
+        ' leave one of them out.'
+      )
+    checks.not_empty('speed_sections', names)
+    for name in names:
+      checks.known_name('speed_sections', name, suites.SUITES['rules'])
+    measurement.check_python('peers_python', values.peers_python)
   settings = {
     name: values[name].value for name in ('num_stacks', 'num_clients', 'max_byzantine', 'seed')
   }
   folder, rules = pathlib.Path(values.output_dir), list(values.rules)
-  return lambda: run(folder, rules, settings, speeds)
+  options = sections.Options(rules=rules, peers_python=values.peers_python)
+
+  def report() -> int:
+    if names is None:
+      return run(folder, rules, settings, speeds)
+    measurement.run('rules', names, options, folder)
+    return run(folder, rules, settings, read_speeds(folder / 'benchmark.json'))
+
+  return report
 
 
 def read_speeds(path: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
@@ -105,7 +143,9 @@ def speed(entries: Sequence[Mapping[str, Any]]) -> str:
   """Returns the speed at the largest size measured on each device, in words."""
   phrases = []
   for where in dict.fromkeys(entry['where'] for entry in entries):
-    own = [entry for entry in entries if entry['where'] == where]
+    own = [entry for entry in entries if entry['where'] == where and entry['seconds'] is not None]
+    if not own:
+      continue
     largest = max(own, key=lambda entry: entry['n'] * entry['d'])
     size = f'n={largest["n"]}, d={largest["d"]}, {where}'
     ratio = largest['ratio']

@@ -204,12 +204,14 @@ def tensorflow_contender(
   device: str,
   *,
   shows_memory: bool = False,
+  without_onednn: bool = False,
   answer_seconds: float = 900.0,
 ) -> Contender:
   """Returns a contender that computes in a runtime; see `tensorflow_contender`.
 
   With `shows_memory` it gives back what it no longer needs at once, which costs time: then
-  the peak of every call can be seen, not only of the first.
+  the peak of every call can be seen, not only of the first. `without_onednn` turns oneDNN off, as
+  TensorFlow does by itself on many processors.
   """
   environment = {
     # The message at level 0 says whether oneDNN is in use.
@@ -222,6 +224,8 @@ def tensorflow_contender(
     environment |= {
       'TF_ONEDNN_USE_SYSTEM_ALLOCATOR': '1', 'MALLOC_MMAP_THRESHOLD_': str(1 << 16)
     }  # fmt: skip
+  if without_onednn:
+    environment['TF_ENABLE_ONEDNN_OPTS'] = '0'
   if runtime in ('native', 'stock'):
     environment['CUDA_VISIBLE_DEVICES'] = '-1'  # Their worker has no GPU code.
     device = 'auto'

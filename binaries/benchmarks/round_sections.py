@@ -4,6 +4,8 @@ from binaries.benchmarks import race, sections
 from binaries.benchmarks import work as work_lib
 
 STOCK = 'tff.learning, stock context'
+# As TensorFlow starts on processors without instructions for neural networks.
+STOCK_WITHOUT_ONEDNN = 'tff.learning, stock context, oneDNN off'
 TFF_ACCELERATED = 'tff.learning, accelerated'
 NATIVE = 'ours, native'
 SEQUENCES = 'ours, accelerated, sequences'
@@ -37,6 +39,7 @@ def _rounds(
     race.Entry(TFF_ACCELERATED, contenders.accelerated, round_work('tff')),
     race.Entry(NATIVE, contenders.native, round_work('ours')),
     race.Entry(STOCK, contenders.stock, round_work('tff')),
+    race.Entry(STOCK_WITHOUT_ONEDNN, contenders.stock_without_onednn, round_work('tff')),
   ]
   if contenders.torch is not None and algorithm == 'fed_sgd':
     entries.append(race.Entry('PyTorch by hand', contenders.torch, round_work('by_hand')))
@@ -78,6 +81,7 @@ def fed_avg(options: sections.Options) -> sections.Section:
       sections.Aim(entry=RESIDENT, reference=BY_HAND, factor=1.15),
       sections.Aim(entry=RESIDENT, reference=STOCK, factor=0.5),
       sections.Aim(entry=SEQUENCES, reference=STOCK, factor=0.5),
+      sections.Aim(entry=RESIDENT, reference=STOCK_WITHOUT_ONEDNN, factor=0.5),
     ],
     contenders=contenders.facts(),
   )

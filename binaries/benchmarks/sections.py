@@ -75,10 +75,11 @@ class Contenders(contender_set.ContenderSet):
     """Prepares processes; each starts with its first work."""
     super().__init__()
 
-    def make(name: str, runtime: str) -> contender_lib.Contender:
-      return self.add(contender_lib.tensorflow_contender(name, runtime, options.device))
+    def make(name: str, runtime: str, **settings: Any) -> contender_lib.Contender:
+      return self.add(contender_lib.tensorflow_contender(name, runtime, options.device, **settings))
 
     self.stock = make('stock', 'stock')
+    self.stock_without_onednn = make('stock without oneDNN', 'stock', without_onednn=True)
     self.native = make('native', 'native')
     self.accelerated = make('accelerated', 'accelerated')
     self.tensorflow = make('tf.function', 'none')

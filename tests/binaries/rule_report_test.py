@@ -66,6 +66,33 @@ def test_speed_names_the_largest_size_on_each_device():
   assert rule_report.speed([]) == '-'
 
 
+def test_speed_leaves_out_sizes_at_which_a_rule_gave_up():
+  gave_up = entry(d=10**6, seconds=None, ratio=None)
+  assert rule_report.speed([entry(), gave_up]) == (
+    '0.25 s, 0.50 times the faster peer (n=25, d=100, cpu)'
+  )
+  assert rule_report.speed([gave_up]) == '-'
+
+
+@pytest.mark.slow
+def test_one_command_measures_speed_too(tmp_path):
+  command = [
+    *(sys.executable, '-m', 'binaries.rule_report', '--rules=mean', '--num_stacks=5'),
+    *('--speed_sections=n25_d1e5', f'--output_dir={tmp_path}'),
+  ]
+  done = subprocess.run(
+    command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  plain = json.loads((tmp_path / 'rule_report.json').read_text())
+  assert [figures['where'] for figures in plain['rules'][0]['speed']] == ['eager', 'federated']
+  row = next(line for line in done.stdout.splitlines() if line.startswith('| mean'))
+  for figures in plain['rules'][0]['speed']:
+    assert (figures['n'], figures['d']) == (25, 10**5)
+    assert 0 < figures['seconds'] < 60
+    assert f'{figures["seconds"]:.3g} s (n=25, d=100000, {figures["where"]})' in row
+
+
 @pytest.mark.parametrize(
   ('content', 'words'),
   [
@@ -93,16 +120,22 @@ def test_a_file_that_is_no_benchmark_of_rules_is_refused(tmp_path, content, word
     ('--max_byzantine=6', 'less than half of num_clients=11'),
     ('--benchmark=nowhere.json', 'nowhere.json'),
     ('--num_stacks=0', '--num_stacks=0'),
+    ('--speed_sections=', 'speed_sections is an empty list'),
+    ('--speed_sections=n3_d7', 'n3_d7'),
+    ('--peers_python=python3', 'no effect without speed_sections'),
+    ('--speed_sections=n25_d1e5 --benchmark=EXISTING', 'no effect with speed_sections'),
+    ('--speed_sections=n25_d1e5 --peers_python=/no/such/python', 'is no program'),
   ],
 )
 def test_bad_flags_are_refused_in_one_sentence_without_tensorflow(tmp_path, flag, words):
   code = (
-    "import sys; sys.modules['tensorflow'] = None; sys.argv = ['rule_report', sys.argv[1]];"
+    "import sys; sys.modules['tensorflow'] = None; sys.argv[0] = 'rule_report';"
     'from binaries import command_line, rule_report;'
     'command_line.run(rule_report.define_flags, rule_report.prepare, takes_plugins=True)'
   )
+  existing = benchmark(tmp_path / 'benchmark.json', [entry()])
   done = subprocess.run(
-    [sys.executable, '-c', code, flag],
+    [sys.executable, '-c', code, *flag.replace('EXISTING', str(existing)).split()],
     cwd=pathlib.Path(__file__).parents[2],
     capture_output=True,
     text=True,
