@@ -69,7 +69,8 @@ def _serve(listen: str, device: str, client_threads: int | None, tls: Any) -> in
   host, _, _ = listen.rpartition(':')  # Port 0 is for any that is free.
   channel = 'in the clear, on this machine only' if tls is None else 'by TLS'
   print(
-    f'worker on {host}:{port} ({channel}): {place}, {onednn}, {threads} clients at a time',
+    f'worker on {host}:{port} ({channel}): {place}, {onednn}, {threads} clients at a time,'
+    f' {devices.describe_operation_threads()}',
     flush=True,
   )
   ended.wait()

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust import checks
+from tff_robust.runtime import devices
 
 Evaluate = Callable[[Any, Any, Any], Mapping[str, float]]
 
@@ -40,11 +41,9 @@ def build_evaluate(
   checks.at_least('batch_size', batch_size, 1)
   image_spec, label_spec = model.input_spec['x'], model.input_spec['y']
 
-  @tf.function
+  @tf.function(autograph=False)
   def sums(weights: Any, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    correct = tf.constant(0.0, tf.float64)
-    loss = tf.constant(0.0, tf.float64)
-    for start in tf.range(0, tf.shape(y)[0], batch_size):
+    def sums_of_batch(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
       labels = y[start : start + batch_size]
       logits = tf.cast(
         model.predict_on_batch(weights, x[start : start + batch_size], training=False), tf.float64
@@ -52,11 +51,18 @@ def build_evaluate(
       is_guess = tf.reduce_any(tf.math.is_nan(logits), axis=1)
       is_hit = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
       chance = 1.0 / tf.cast(tf.shape(logits)[1], tf.float64)
-      correct += tf.reduce_sum(tf.where(is_guess, chance, tf.cast(is_hit, tf.float64)))
-      loss += tf.reduce_sum(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-      )
-    return correct, loss
+      losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+      correct = tf.where(is_guess, chance, tf.cast(is_hit, tf.float64))
+      return tf.reduce_sum(correct), tf.reduce_sum(losses)
+
+    # Side by side: an operation alone does not keep all cores busy.
+    correct, loss = tf.map_fn(
+      sums_of_batch,
+      tf.range(0, tf.shape(y)[0], batch_size),
+      fn_output_signature=(tf.float64, tf.float64),
+      parallel_iterations=devices.num_cores(),
+    )
+    return tf.reduce_sum(correct), tf.reduce_sum(loss)
 
   def evaluate(weights: Any, x: Any, y: Any) -> Mapping[str, float]:
     trainable, non_trainable = weights

@@ -1,7 +1,8 @@
 """A process that does works with TensorFlow in one runtime; started by the benchmark.
 
 Its argument is `{"runtime": ..., "device": ...}` as JSON. The runtime is one of
-`contexts.RUNTIMES`, 'stock' (TensorFlow Federated as it comes) or 'none' (TensorFlow only).
+`contexts.RUNTIMES`, 'stock' (TensorFlow Federated as it comes) or 'none' (TensorFlow only, whose
+operations get as many threads as in the accelerated runtime).
 """
 
 import functools
@@ -26,6 +27,9 @@ def _describe(runtime: str, device: str) -> dict[str, Any]:
     'gpus': [gpu.name for gpu in tf.config.list_physical_devices('GPU')],
   }
   if runtime == 'none':
+    from tff_robust.runtime import devices
+
+    devices.share_cores(devices.default_client_threads(device))
     return facts
   import tensorflow_federated as tff
 

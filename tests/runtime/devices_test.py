@@ -28,11 +28,12 @@ def test_absent_gpu_is_refused():
     devices.choose(absent)
 
 
-def _run(program, **environment):
+def _run(program, *arguments, **environment):
   root = pathlib.Path(devices.__file__).parents[2]
-  base = {k: v for k, v in os.environ.items() if k != 'TF_ENABLE_ONEDNN_OPTS'}
+  unset = ('TF_ENABLE_ONEDNN_OPTS', devices.OPERATION_THREADS)
+  base = {key: value for key, value in os.environ.items() if key not in unset}
   return subprocess.run(
-    [sys.executable, '-c', program],
+    [sys.executable, '-c', program, *arguments],
     cwd=root,
     env={**base, **environment},
     capture_output=True,
@@ -55,6 +56,37 @@ def test_switches_on_onednn_before_tensorflow_is_imported():
 
 def test_leaves_the_users_choice_of_onednn_alone():
   assert _run(_PREPARE, TF_ENABLE_ONEDNN_OPTS='0') == ['oneDNN off', '0 False']
+
+
+_SHARED = """
+import sys
+import tensorflow as tf
+from tff_robust.runtime import accelerated, devices
+devices.num_cores = lambda: 6
+if 'started' in sys.argv:
+  tf.zeros([])
+if 'chosen' in sys.argv:
+  tf.config.threading.set_intra_op_parallelism_threads(5)
+with accelerated.accelerated_context(client_threads=int(sys.argv[1])):
+  print(tf.config.threading.get_intra_op_parallelism_threads())
+  print(devices.describe_operation_threads())
+"""
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'environment', 'expected'),
+  [
+    (['2'], {}, ['3', 'operations on 3 threads each']),
+    (['7'], {}, ['1', 'operations on 1 thread each']),
+    (['2', 'chosen'], {}, ['5', 'operations on 5 threads each']),
+    (['2'], {'TF_NUM_INTRAOP_THREADS': '4'}, ['0', 'operations on 4 threads each']),
+    (['2', 'started'], {}, ['0', "operations on as many threads as TensorFlow's default"]),
+  ],
+)
+def test_clients_share_the_cores_unless_it_was_chosen_or_is_too_late(
+  arguments, environment, expected
+):
+  assert _run(_SHARED, *arguments, **environment) == expected
 
 
 def test_describes_the_cpu_by_its_cores(monkeypatch):

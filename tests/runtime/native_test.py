@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_robust.runtime import native
+from tff_robust.runtime import devices, native
 
 # A program that calls the worker, says which processes it owns, then does `ending`.
 _PROGRAM = """
@@ -220,6 +220,17 @@ def test_worker_has_few_heaps_unless_the_user_says_otherwise(chosen, monkeypatch
     heaps = int(_environment(_worker_pid(context))['MALLOC_ARENA_MAX'])
   # C's allocator has eight for each core.
   assert heaps == int(chosen) if chosen else 1 <= heaps <= os.cpu_count()
+
+
+@pytest.mark.parametrize(('chosen', 'expected'), [(None, '2'), ('7', '7')])
+def test_clients_of_the_worker_share_the_cores(chosen, expected, monkeypatch):
+  monkeypatch.setattr(devices, 'num_cores', lambda: 6)
+  monkeypatch.delenv(devices.OPERATION_THREADS, raising=False)
+  if chosen:
+    monkeypatch.setenv(devices.OPERATION_THREADS, chosen)
+  with native.native_context(num_threads=3) as context:
+    assert _double(4) == 8
+    assert _environment(_worker_pid(context))[devices.OPERATION_THREADS] == expected
 
 
 def test_closed_context_says_so():

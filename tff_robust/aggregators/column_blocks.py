@@ -5,6 +5,7 @@ copy, takes one block of columns after another, so that its temporaries stay sma
 beside the stack of updates itself.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,9 @@ FEWEST_COLUMNS = 512
 MOST_COLUMNS = 16_384
 # Matrices that are no wider are one block.
 UNDIVIDED_COLUMNS = 4_096
-# How many blocks a graph may have in flight at once: an operation on one block does not always
+# How many blocks a graph may have in flight at once: an operation on one block does not
 # keep all cores busy. Sums are added in order, and do not depend on it.
-PARALLEL_BLOCKS = 4
+PARALLEL_BLOCKS = min(max(os.cpu_count() or 1, 4), 16)
 
 
 def _num_columns(updates: signatures.Updates) -> tf.Tensor:

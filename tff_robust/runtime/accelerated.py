@@ -36,6 +36,7 @@ def create_async_accelerated_context(
   if client_threads is None:
     client_threads = devices.default_client_threads(device)
   devices.check_client_threads(client_threads)
+  devices.share_cores(client_threads)
   checks.whole_at_least('default_num_clients', default_num_clients, 0)
   return tff.framework.AsyncExecutionContext(
     executor_fn=executor.AcceleratedExecutorFactory(
@@ -65,7 +66,8 @@ class AcceleratedContext(interruptible.InterruptibleContext):
       device: 'auto' leaves placement to TensorFlow (a GPU where it finds one); 'cpu' or
         'gpu:N' names the device for whatever does not name one itself.
       client_threads: Clients that run at the same time; by default one on a GPU and as
-        many as there are processor cores otherwise.
+        many as there are processor cores otherwise. They share the cores: if TensorFlow has not
+        started and its threads were not chosen, each of its operations gets as many as fit.
       default_num_clients: Number of clients of a computation whose arguments do not tell.
 
     Raises:

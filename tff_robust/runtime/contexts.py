@@ -130,7 +130,7 @@ def _install_accelerated(place: str, client_threads: int | None) -> str:
   _installed.append(context)
   return (
     f'runtime accelerated: TensorFlow in this process on {place},'
-    f' {context.client_threads} clients at a time'
+    f' {context.client_threads} clients at a time, {devices.describe_operation_threads()}'
   )
 
 

@@ -1,10 +1,12 @@
 """Where TensorFlow computes: CPU or GPU, chosen before it starts."""
 
+import contextlib
 import os
 import sys
 
 from tff_robust import checks
 
+OPERATION_THREADS = 'TF_NUM_INTRAOP_THREADS'
 _ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
 
 
@@ -119,6 +121,41 @@ def num_cores() -> int:
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
+
+
+def threads_per_operation(client_threads: int) -> int:
+  """Returns how many threads an operation has when the clients of a time share the cores."""
+  return max(1, num_cores() // client_threads)
+
+
+def share_cores(client_threads: int) -> None:
+  """Gives operations of this process so many threads that clients at a time share the cores.
+
+  TensorFlow lets every operation use all cores, also where as many others run: they wait for each
+  other. Nothing changes where the user has chosen (by `TF_NUM_INTRAOP_THREADS` or `tf.config`), or
+  TensorFlow has started.
+
+  Args:
+    client_threads: Clients that run at the same time.
+  """
+  import tensorflow as tf
+
+  threading = tf.config.threading
+  if OPERATION_THREADS in os.environ or threading.get_intra_op_parallelism_threads():
+    return
+  with contextlib.suppress(RuntimeError):  # It has started.
+    threading.set_intra_op_parallelism_threads(threads_per_operation(client_threads))
+
+
+def describe_operation_threads() -> str:
+  """Returns how many threads an operation of this process has, in words."""
+  import tensorflow as tf
+
+  chosen = tf.config.threading.get_intra_op_parallelism_threads()
+  chosen = chosen or int(os.environ.get(OPERATION_THREADS, '0') or '0')
+  if not chosen:
+    return "operations on as many threads as TensorFlow's default"
+  return f'operations on {chosen} thread{"s" * (chosen > 1)} each'
 
 
 def default_client_threads(device: str) -> int:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import tensorflow_federated as tff
 
-from tff_robust.runtime import errors, secure_channels, worker_stub, worker_watch
+from tff_robust.runtime import devices, errors, secure_channels, worker_stub, worker_watch
 
 _START_ATTEMPTS = 3
 _START_SECONDS = 60.0
@@ -31,7 +31,7 @@ _LOG_TAIL_BYTES = 2000
 # thousands of rounds (docs/benchmarks.md).
 _WORKER_DEFAULTS = {
   'TF_CPP_MIN_LOG_LEVEL': '1',
-  'MALLOC_ARENA_MAX': str(max(1, (os.cpu_count() or 1) // 2)),
+  'MALLOC_ARENA_MAX': str(max(1, devices.num_cores() // 2)),
 }
 
 
@@ -136,7 +136,9 @@ class WorkerProcess:
     # `tempfile` unlinks the file at once: nothing to clean up, whichever way we end.
     log = tempfile.TemporaryFile()  # noqa: SIM115
     self._log = log
-    environment = {**_WORKER_DEFAULTS, **os.environ}
+    # Clients share the cores, as in `devices.share_cores`.
+    threads = str(devices.threads_per_operation(self._num_threads))
+    environment = {**_WORKER_DEFAULTS, devices.OPERATION_THREADS: threads, **os.environ}
     self._watcher = subprocess.Popen(
       [
         sys.executable, '-I', '-S', str(pathlib.Path(worker_watch.__file__)),

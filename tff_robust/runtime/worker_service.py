@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 
-from tff_robust.runtime import errors, executor, remote_worker, secure_channels
+from tff_robust.runtime import devices, errors, executor, remote_worker, secure_channels
 
 _MAX_COMPUTATIONS = 256
 _SERVER_THREADS = 8
@@ -228,6 +228,7 @@ def start_worker(
   Raises:
     ValueError: If the address needs certificates, or cannot be listened on.
   """
+  devices.share_cores(client_threads)
   factory = executor.AcceleratedExecutorFactory(
     client_threads=client_threads, device=device, default_num_clients=0
   )
