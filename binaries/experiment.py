@@ -63,7 +63,10 @@ class Experiment:
 
     rounds, state = self.loop.start()
     history_file = self.folder / history.FILE_NAME
-    history.keep_before(history_file, rounds)
+    repeated = history.keep_before(history_file, rounds)
+    if self.options.resume:
+      # One more may have begun.
+      self._note_resumption(rounds, repeated + (rounds < self.plan.num_rounds))
     release = releases.open_releases(self.folder)
     with interruption.Interruption() as stop:
       shown = progress.Progress(
@@ -81,7 +84,11 @@ class Experiment:
       plan=self.plan,
       guarantees=self.guarantees,
       privacy=privacy_report.statement(
-        self.experiment, self.sampler, self.data.clients.client_sizes.tolist(), outcome.rounds
+        self.experiment,
+        self.sampler,
+        self.data.clients.client_sizes.tolist(),
+        outcome.rounds,
+        num_repeated_rounds=run_folder.num_repeated_rounds(self.folder),
       ),
       folder=self.folder,
     )
@@ -97,6 +104,21 @@ class Experiment:
     )
     interrupted = outcome.status == 'interrupted'
     return found, stop.exit_status if interrupted else 0
+
+  def _note_resumption(self, first_round: int, repeated_rounds: int) -> None:
+    different = run_folder.note_resumption(
+      self.folder,
+      first_round=first_round,
+      repeated_rounds=repeated_rounds,
+      runtime=self.runtime,
+      source=self.source,
+    )
+    if different:
+      print(
+        'The run goes on under other conditions, and may not equal one without an interruption: '
+        + '; '.join(different),
+        file=sys.stderr,
+      )
 
   def _drawn_attack(self) -> attack_schedule.AttackSchedule | None:
     """Returns the schedule of the attack without an end that the run does not reach."""
@@ -193,7 +215,7 @@ def prepare(experiment: config.ExperimentConfig, options: run_flags.RunOptions) 
   sampler = cohorts.build_sampler(experiment)
   guarantees.check_cohort_risk(experiment)
   if options.resume and options.output_dir is not None:
-    if run_folder.load(options.output_dir)[0] != experiment:
+    if not run_folder.load(options.output_dir)[0].is_same_run(experiment):
       raise ValueError(
         f'output_dir={options.output_dir} holds a run with another configuration; resume with'
         ' the same one, or give another --output_dir.'

@@ -162,11 +162,17 @@ def _value_in(flag: str, experiment: config.ExperimentConfig) -> Any:
   return {**experiment.aggregation.options, **experiment.attack.options}.get(flag)
 
 
-def check_agrees(
+def resumed(
   stored: config.ExperimentConfig, flag_values: flags.FlagValues = flags.FLAGS
-) -> None:
-  """Raises ValueError when a flag that was given differs from a stored configuration."""
+) -> config.ExperimentConfig:
+  """Returns a stored configuration, to go on with; the data may lie in another folder now.
+
+  Raises:
+    ValueError: When another flag that was given differs from it.
+  """
   for name in names():
+    if name == 'data_dir':
+      continue
     flag, value = flag_values[name], _value_in(name, stored)
     given = tuple(flag.value) if isinstance(flag.value, list) else flag.value
     if flag.present and given != value:
@@ -174,6 +180,10 @@ def check_agrees(
         f'--{name}={flag.value} differs from the run to resume, which has {name}={value}; leave'
         ' it out, or start another run in another --output_dir.'
       )
+  if not flag_values['data_dir'].present:
+    return stored
+  data = dataclasses.replace(stored.data, data_dir=flag_values['data_dir'].value)
+  return dataclasses.replace(stored, data=data)
 
 
 def check_without_data(experiment: config.ExperimentConfig) -> None:

@@ -20,6 +20,8 @@ def statement(
   sampler: cohorts.CohortSampler,
   client_sizes: Sequence[int],
   num_rounds: int,
+  *,
+  num_repeated_rounds: int = 0,
 ) -> privacy_statement.PrivacyStatement:
   """Returns what an honest client's data got, in the worst case over honest clients.
 
@@ -38,8 +40,12 @@ def statement(
     sampler: Who took part when.
     client_sizes: Examples of each client.
     num_rounds: Rounds that were done.
+    num_repeated_rounds: Rounds among them that may have been done twice. With noise from the seed
+      they say the same again; other noise is a second message, from every client if need be.
   """
   participations = sampler.max_honest_participation(num_rounds)
+  if experiment.privacy.noise_source == 'entropy':
+    participations += num_repeated_rounds
   asked = experiment.privacy.accountant
   accountants = (asked, *[name for name in _REPORTED if name != asked])
   figures = _worst_figures(experiment, client_sizes, participations, accountants)

@@ -37,8 +37,8 @@ def prepare() -> Callable[[], int]:
 
   options = run_flags.options_from_flags()
   if options.resume and options.output_dir is not None:
-    experiment, _ = run_folder.load(options.output_dir)
-    experiment_flags.check_agrees(experiment)
+    stored, _ = run_folder.load(options.output_dir)
+    experiment = experiment_flags.resumed(stored)
   else:
     experiment = experiment_flags.config_from_flags()
   experiment_flags.check_without_data(experiment)

@@ -72,6 +72,11 @@ class ExperimentConfig:
       and not self.attack.byzantine_dp_noise
     )
 
+  def is_same_run(self, other: 'ExperimentConfig') -> bool:
+    """Tells whether two configurations agree on all but the folder in which the data lie."""
+    data = dataclasses.replace(other.data, data_dir=self.data.data_dir)
+    return self == dataclasses.replace(other, data=data)
+
   def to_json(self) -> dict[str, Any]:
     """Returns the configuration as nested plain values."""
     return dataclasses.asdict(self)

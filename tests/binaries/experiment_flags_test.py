@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from absl import flags
 
@@ -212,12 +214,24 @@ def test_refuses_options_that_nothing_reads_and_unknown_names(arguments, words):
 
 def test_flags_left_out_agree_with_any_stored_run():
   stored = experiment_flags.config_from_flags(parse(*arguments_of(AVERAGING)))
-  experiment_flags.check_agrees(stored, parse())
-  experiment_flags.check_agrees(stored, parse(*arguments_of(AVERAGING)))
+  assert experiment_flags.resumed(stored, parse()) == stored
+  assert experiment_flags.resumed(stored, parse(*arguments_of(AVERAGING))) == stored
+
+
+def test_data_may_lie_in_another_folder_when_a_run_goes_on():
+  stored = experiment_flags.config_from_flags(
+    parse(*arguments_of({**AVERAGING, 'dataset': 'mnist', 'data_dir': 'here'}))
+  )
+  found = experiment_flags.resumed(stored, parse('--data_dir=there'))
+  assert (stored.data.data_dir, found.data.data_dir) == ('here', 'there')
+  assert found != stored
+  assert found.is_same_run(stored)
+  seeded = dataclasses.replace(found, seed=found.seed + 1)
+  assert not seeded.is_same_run(stored)
 
 
 @pytest.mark.parametrize('name', ['seed', 'batch_size', 'max_byzantine', 'attack_epsilon'])
 def test_a_flag_that_differs_from_the_stored_run_is_named(name):
   stored = experiment_flags.config_from_flags(parse(*arguments_of(AVERAGING)))
   with pytest.raises(ValueError, match=f'--{name}=99.* has {name}={AVERAGING[name]}'):
-    experiment_flags.check_agrees(stored, parse(f'--{name}=99'))
+    experiment_flags.resumed(stored, parse(f'--{name}=99'))

@@ -27,6 +27,27 @@ def epsilons(found):
   }
 
 
+@pytest.mark.parametrize(('noise_source', 'counted'), [('entropy', 53), ('seeded', 50)])
+def test_rounds_done_twice_count_twice_where_noise_is_not_the_same_again(noise_source, counted):
+  def count(repeated):
+    experiment = config.ExperimentConfig(
+      seed=1,
+      data=config.DataConfig(num_clients=3),
+      training=config.TrainingConfig(num_rounds=50, clients_per_round=3, batch_size=10),
+      privacy=config.PrivacyConfig(
+        l2_norm_clip=1.0, noise_multiplier=1.0, accountant='rdp', noise_source=noise_source
+      ),
+    )
+    sampler = cohorts.build_sampler(experiment)
+    found = privacy_report.statement(
+      experiment, sampler, [40] * 3, 50, num_repeated_rounds=repeated
+    )
+    return {figure.participation_count for figure in found.figures}
+
+  assert count(0) == {50}
+  assert count(3) == {counted}
+
+
 # By size of the client: sampling favours many examples, the number of steps few.
 @pytest.mark.parametrize(
   'training',

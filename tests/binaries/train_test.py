@@ -136,6 +136,9 @@ def test_a_run_killed_at_any_round_and_resumed_equals_the_undisturbed_one(whole,
   assert done.returncode == 0, done.stderr
   assert history_of(folder) == history_of(undisturbed)
   assert weights_after(folder, 12) == weights_after(undisturbed, 12)
+  assert 'other conditions' not in done.stderr
+  (resumption,) = json.loads((folder / 'config.json').read_text())['resumptions']
+  assert resumption['repeated_rounds'] >= 1
   # A control: the weights of two rounds earlier are others.
   assert weights_after(folder, 10) != weights_after(undisturbed, 12)
 

@@ -284,7 +284,7 @@ def test_states_its_assumptions():
   drawn = text(noise_source='entropy')
   assert 'Noise and batches' not in drawn
   assert 'no cryptographic one' in drawn
-  assert 'no round was run twice' in drawn
+  assert 'may have done before count twice' in drawn
   # Batches still come from the seed, which matters where sampling is given credit.
   assert 'the credit for sampling holds towards nobody who knows that seed' in drawn
   assert 'knows that seed' not in text(noise_source='entropy', amplification='none')

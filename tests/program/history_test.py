@@ -115,6 +115,17 @@ def test_rows_from_a_round_on_are_removed(tmp_path, first_removed, left):
   assert [file.name for file in tmp_path.iterdir()] == ['history.csv']
 
 
+def test_the_row_of_a_final_model_is_removed_and_is_no_round(tmp_path):
+  path = tmp_path / 'history.csv'
+  history.begin(path)
+  took_time = {**history.blank_row(0, 0.0), 'round_seconds': 0.5}
+  for row in (took_time, {**took_time, 'round': 1}, history.blank_row(2, 0.0)):
+    history.append(path, row)
+  assert history.keep_before(path, 1) == 1
+  assert [row['round'] for row in history.read(path)] == [0]
+  assert history.keep_before(tmp_path / 'none.csv', 1) == 0
+
+
 def test_a_row_that_was_cut_short_is_removed(tmp_path):
   path = tmp_path / 'history.csv'
   write(path, line(0), line(1)[:-4], end='')

@@ -53,6 +53,31 @@ def test_config_file_names_versions_and_runtime(tmp_path):
   assert revision is None or re.fullmatch(r'[0-9a-f]{40}\+?', revision)
 
 
+def test_resumptions_are_noted_with_what_is_different(tmp_path, monkeypatch):
+  monkeypatch.delenv('TF_NUM_INTEROP_THREADS', raising=False)
+  create(tmp_path)
+  assert run_folder.num_repeated_rounds(tmp_path) == 0
+
+  def note(repeated, runtime='runtime native: here'):
+    return run_folder.note_resumption(
+      tmp_path, first_round=3, repeated_rounds=repeated, runtime=runtime, source='Drawn by hand.'
+    )
+
+  assert note(2) == ()
+  assert note(1, 'runtime native: there') == (
+    'runtime: runtime native: there (before: runtime native: here)',
+  )
+  assert note(0, 'runtime native: there') == ()
+  monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '3')
+  assert note(4, 'runtime native: there') == ('TF_NUM_INTEROP_THREADS: 3 (before: None)',)
+  assert run_folder.num_repeated_rounds(tmp_path) == 7
+  content = json.loads((tmp_path / 'config.json').read_text())
+  assert [one['first_round'] for one in content['resumptions']] == [3] * 4
+  assert content['resumptions'][3]['environment']['TF_NUM_INTEROP_THREADS'] == '3'
+  assert content['environment']['TF_NUM_INTEROP_THREADS'] is None
+  assert run_folder.load(tmp_path)[0] == experiment()
+
+
 @pytest.mark.parametrize('name', ['x' * 300, 'file/run'])
 def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
   (tmp_path / 'file').touch()

@@ -112,7 +112,7 @@ def assumptions(
   """Returns the sentences on which the figures of a run rest.
 
   Args:
-    participations: Rounds in which the client takes part.
+    participations: Rounds in which the client takes part, those done twice counted twice.
     examples_per_client: Size of its data set.
     delta: The delta of the statement.
     amplified_by: Sampling that the example view is credited with, 'poisson' or 'shuffle'
@@ -151,8 +151,8 @@ def assumptions(
   else:
     sentences.append(
       "Noise comes from TensorFlow's generator of the process, which the operating system seeds"
-      ' and which is no cryptographic one; no round was run twice, as those after the last'
-      ' checkpoint of a resumed run are.'
+      ' and which is no cryptographic one. Rounds that a resumed run may have done before count'
+      ' twice; no runtime repeated a call, as it does when it loses a worker.'
     )
     if amplified_by is not None:
       sentences.append(

@@ -147,15 +147,18 @@ def begin(path: str | os.PathLike[str]) -> None:
     _write(path, [COLUMNS])
 
 
-def keep_before(path: str | os.PathLike[str], first_removed: int) -> None:
+def keep_before(path: str | os.PathLike[str], first_removed: int) -> int:
   """Removes the rows from a round on, and any row that was cut short, in one atomic step.
 
   What a killed run wrote after its last checkpoint is thereby forgotten: the resumed run
   writes those rows anew.
+
+  Returns:
+    How many rounds were removed, without the row of a final model, which took none.
   """
   path = pathlib.Path(path)
   if not path.exists():
-    return
+    return 0
   with open(path, newline='', encoding='utf-8') as file:
     lines = [line for line in csv.reader(file) if line]
   header, *rest = lines or [[]]
@@ -167,6 +170,10 @@ def keep_before(path: str | os.PathLike[str], first_removed: int) -> None:
     if row.get(ROUND, '').isdecimal() and int(row[ROUND]) < first_removed
   ]
   _write(path, [COLUMNS, *kept])
+  took_time = [row for row in whole if any(row.get(name) for name in TIMING_COLUMNS)]
+  return sum(
+    row.get(ROUND, '').isdecimal() and int(row[ROUND]) >= first_removed for row in took_time
+  )
 
 
 def append(path: str | os.PathLike[str], row: Mapping[str, Cell]) -> None:

@@ -124,18 +124,78 @@ def create(
     'experiment': experiment.to_json(),
     'running': dict(running),
     'options': dict(options),
+    **_conditions(runtime, source),
+  }
+  with _told(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, content)
+
+
+def note_resumption(
+  folder: str | os.PathLike[str],
+  *,
+  first_round: int,
+  repeated_rounds: int,
+  runtime: str,
+  source: str,
+) -> tuple[str, ...]:
+  """Adds to the `config.json` of a run that it goes on, and on what.
+
+  Args:
+    folder: Of the run.
+    first_round: The round that is next.
+    repeated_rounds: Rounds that may have been done before, and are done again.
+    runtime: One line that says where the run runs now.
+    source: Where the images come from now.
+
+  Returns:
+    What differs from the rounds before, each as 'name: now (before: before)'.
+  """
+  folder = pathlib.Path(folder)
+  content = json.loads((folder / CONFIG_FILE).read_text(encoding='utf-8'))
+  resumptions = content.setdefault('resumptions', [])
+  before, now = (resumptions or [content])[-1], _conditions(runtime, source)
+  resumptions.append({'first_round': first_round, 'repeated_rounds': repeated_rounds, **now})
+  with _told(folder):
+    _write(folder, content)
+  old, new = _flat(before), _flat(now)
+  return tuple(
+    f'{name}: {new[name]} (before: {old.get(name)})'
+    for name in new
+    if name != 'git_revision' and new[name] != old.get(name)
+  )
+
+
+def num_repeated_rounds(folder: str | os.PathLike[str]) -> int:
+  """Returns how many rounds of a run may have been done twice, over all its resumptions."""
+  content = json.loads(pathlib.Path(folder, CONFIG_FILE).read_text(encoding='utf-8'))
+  return sum(resumption['repeated_rounds'] for resumption in content.get('resumptions', ()))
+
+
+def _conditions(runtime: str, source: str) -> dict[str, Any]:
+  """Returns what may change a result by rounding, or tells where it comes from."""
+  return {
     'runtime': runtime,
     'source': source,
     'versions': _versions(),
     'environment': {name: os.environ.get(name) for name in _VARIABLES},
     'git_revision': _git_revision(),
   }
-  text = json.dumps(content, indent=2) + '\n'
+
+
+def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
+  names = ('runtime', 'source', 'git_revision')
+  return {
+    **{name: conditions[name] for name in names},
+    **conditions['versions'],
+    **conditions['environment'],
+  }
+
+
+def _write(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
   partial = folder / f'{CONFIG_FILE}.partial'
-  with _told(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding='utf-8')
-    os.replace(partial, folder / CONFIG_FILE)
+  partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  os.replace(partial, folder / CONFIG_FILE)
 
 
 def _versions() -> dict[str, str]:
