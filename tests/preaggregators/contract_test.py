@@ -1,5 +1,6 @@
 """What every pre-aggregator promises, asked of every one of the registry, and of liars."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -27,6 +28,11 @@ def test_keeps_its_promises_and_shows_its_deviations(trial, promise):
       lambda rows: rows + 0.5 * (tf.reduce_mean(rows, axis=0) - rows),
       'confines_far_rows',
       '2 rows at 1e+06 make 12 rows long',
+    ),
+    (
+      lambda rows: tf.where(tf.reduce_max(tf.abs(rows)) > 1e5, np.nan, rows),
+      'confines_far_rows',
+      '2 rows at 1e+06 make 12 rows long, or no number',
     ),
     (
       lambda rows: rows - 1e-30 * tf.reduce_sum(rows, axis=0),

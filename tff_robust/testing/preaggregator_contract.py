@@ -158,14 +158,14 @@ def lengthens_no_row(trial: Trial) -> None:
 
 
 def confines_far_rows(trial: Trial) -> None:
-  """F far rows make at most f rows that are longer than every other that went in."""
+  """F far rows make at most f rows that are longer than every other that went in, or no number."""
   for value in (1e6, 1e30, -3e38):
     rows = _stack()
     rows[:_F] = value
     longest = np.linalg.norm(rows[_F:], axis=1).max()
     found = np.linalg.norm(trial.apply(rows)[0].astype(np.float64), axis=1)
-    spoiled = int(np.sum(found > longest * 1.00001))
-    _demand(spoiled <= _F, trial, f'{_F} rows at {value:g} make {spoiled} rows long.')
+    spoiled = int(np.sum(~(found <= longest * 1.00001)))  # A length that is NaN counts as well.
+    _demand(spoiled <= _F, trial, f'{_F} rows at {value:g} make {spoiled} rows long, or no number.')
 
 
 def confines_nonfinite_rows(trial: Trial) -> None:
