@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.runtime import errors, remote, remote_worker, worker_process, worker_service
@@ -44,6 +45,30 @@ def test_worker_that_is_gone_ends_the_call_with_a_sentence(services, spin):
         assert context.workers[0].address == worker.address
   finally:
     worker.close()
+
+
+@pytest.mark.parametrize('steps', [[-1, 2**30], [2**30, -1]])
+@pytest.mark.parametrize('aggregates', [False, True])
+def test_error_at_one_worker_ends_the_call_at_the_other(services, steps, aggregates):
+  @tff.tensorflow.computation(np.int32)
+  @tf.function
+  def spin_unless_negative(steps):
+    tf.debugging.assert_non_negative(steps, 'less than zero')
+    return tf.while_loop(lambda i: i < steps, lambda i: i + 1, [0])[0]
+
+  @tff.federated_computation(INTS)
+  def spin_all(values):
+    ends = tff.federated_map(spin_unless_negative, values)
+    return tff.federated_sum(ends) if aggregates else ends
+
+  with services() as addresses, remote.remote_context(addresses):
+    spin_all([1, 2])
+    start = time.monotonic()
+    with pytest.raises(errors.ComputationError, match='less than zero'):
+      spin_all(steps)
+    # The next call waits until the one that failed has ended at both.
+    assert map_once([1, 2]) == [2, 3]
+    assert time.monotonic() - start < 15.0
 
 
 def test_worker_that_comes_back_goes_on(services, unused_port):

@@ -13,6 +13,7 @@ needs all updates (a gather), that is one row of the model's size from each clie
 """
 
 import contextlib
+import contextvars
 import functools
 import sys
 import time
@@ -115,6 +116,11 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
 # an end, a computation that ends its worker would be tried for ever.
 _MOST_RECOVERIES = 3
 
+# The attempt that was made last for the call of this context of Python; others go on.
+_attempt: contextvars.ContextVar[remote_invocation.RemoteInvocation | None] = (
+  contextvars.ContextVar('attempt', default=None)
+)
+
 
 class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
   """Makes the executor of each attempt at a call, and ends the attempts after a time."""
@@ -160,12 +166,19 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
       intrinsics=remote_intrinsics.INTRINSICS,
     )
     self._running.add(call)
+    _attempt.set(call)
     interruptible.check_goes_on()
     return _RemoteExecutor(call, self._programs, self._kept)
 
   def clean_up_executor(self, cardinalities: tff.framework.CardinalitiesType) -> None:
-    """Remembers why an attempt failed; TFF calls this while it handles the error."""
+    """Ends what is left of an attempt that failed, and remembers why it did.
+
+    TFF calls this while it handles the error, and makes the call again if that is retryable. Of any
+    other, the caller is told at once: no worker goes on for a call that has come to its end.
+    """
     self._last_error = sys.exc_info()[1]
+    if not isinstance(self._last_error, tff.framework.RetryableError):
+      self._end_attempt()
     came_back = self._first_failure is not None and all(
       share.worker.last_answer > self._first_failure for share in self._shares
     )
@@ -174,6 +187,13 @@ class _RemoteExecutorFactory(tff.framework.ExecutorFactory):
       self._first_failure = None
     if self._first_failure is None:
       self._first_failure = time.monotonic()
+
+  def _end_attempt(self) -> None:
+    attempt = _attempt.get()
+    if attempt is not None:
+      attempt.interrupt()
+      for share in attempt.shares:
+        share.worker.disconnect()
 
   def interrupt(self) -> None:
     """Ends what runs."""

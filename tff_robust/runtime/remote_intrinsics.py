@@ -175,7 +175,7 @@ def _aggregate(
     call.submit(share, functools.partial(accumulate_on, share, index))
     for index, share in enumerate(call.shares)
   ]
-  parts = [marshalling.embed(future.result(), zero_type) for future in futures]
+  parts = [marshalling.embed(part, zero_type) for part in remote_invocation.results(futures)]
   if not parts:
     parts = [zero]
   so_far = parts[0]

@@ -16,6 +16,15 @@ import tensorflow_federated as tff
 from tff_robust.runtime import errors, invocation, marshalling, remote_worker
 
 
+def results(futures: Sequence['concurrent.futures.Future[Any]']) -> list[Any]:
+  """Returns the results of futures in their order, or raises as soon as one has failed."""
+  done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+  for future in futures:
+    if future in done:
+      future.result()
+  return [future.result() for future in futures]
+
+
 def _compute(part: 'concurrent.futures.Future[Any]') -> Any:
   return remote_worker.wait(part.result().compute())
 
@@ -43,7 +52,7 @@ class AtWorkers:
       self.call.submit(share, functools.partial(_compute, part))
       for share, part in zip(self.shares, self.parts, strict=True)
     ]
-    return [member for part in parts for member in part.result()]
+    return [member for members in results(parts) for member in members]
 
 
 @dataclasses.dataclass(frozen=True)
