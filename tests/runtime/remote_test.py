@@ -187,8 +187,9 @@ def test_error_names_the_worker_and_the_next_call_works(context):
     return x
 
   computation = tff.federated_computation(lambda x: tff.federated_map(refuse_negative, x), INTS)
-  with pytest.raises(errors.ComputationError, match=r'worker 127\.0\.0\.1:\d+: .*less than zero'):
-    computation([1, -2])
+  sentence = r'worker 127\.0\.0\.1:\d+, with clients 1 to 2 of 3: .*less than zero'
+  with pytest.raises(errors.ComputationError, match=sentence):
+    computation([1, 2, -2])
   assert computation([1, 2]) == [1, 2]
 
 
@@ -198,7 +199,7 @@ def test_text_that_cannot_be_sent_is_refused_with_the_way_to_send_it(context):
   computation = tff.federated_computation(
     lambda x: tff.federated_map(count, x), tff.FederatedType(texts, tff.CLIENTS)
   )
-  sentence = r'worker 127\.0\.0\.1:\d+: TFF sends no text beyond ASCII .* dtype object\.'
+  sentence = r'with clients 0 to 0 of 1: TFF sends no text beyond ASCII .* dtype object\.'
   for value in (['\xe9'], [b'\xc3\xa9']):
     with pytest.raises(errors.ComputationError, match=sentence):
       computation([value])

@@ -140,7 +140,9 @@ class RemoteInvocation(invocation.Invocation):
       self.check_goes_on()
       return function()
 
-    future = share.worker.submit(run)
+    # A worker counts its own clients from 0.
+    clients = f'clients {share.start} to {share.stop - 1} of {self.num_clients}'
+    future = share.worker.submit(run, clients=clients)
     # Called in the worker's thread, before it begins with what comes next.
     future.add_done_callback(self._note_loss)
     return future

@@ -108,13 +108,19 @@ class RemoteWorker:
     self._used: _Connection | None = None
     self.last_answer = -math.inf
 
-  def submit(self, function: Callable[[], Any]) -> 'concurrent.futures.Future[Any]':
+  def submit(
+    self, function: Callable[[], Any], *, clients: str
+  ) -> 'concurrent.futures.Future[Any]':
     """Runs a function in this worker's thread, after those submitted before.
 
     Errors of the connection and of computations come out as `WorkerLostError` and
     `ComputationError`.
+
+    Args:
+      function: What is to be run.
+      clients: Whom it concerns, for messages of computations: 'clients 3 to 5 of 6'.
     """
-    return self._thread.submit(self._run, function)
+    return self._thread.submit(self._run, function, clients)
 
   def executor(self, num_clients: int) -> Any:
     """Returns the executor for a share of a cohort; call it in this worker's thread."""
@@ -146,7 +152,7 @@ class RemoteWorker:
     self.disconnect()
     self._thread.shutdown(wait=False, cancel_futures=True)
 
-  def _run(self, function: Callable[[], Any]) -> Any:
+  def _run(self, function: Callable[[], Any], clients: str) -> Any:
     self._used = None
     try:
       result = function()
@@ -157,16 +163,15 @@ class RemoteWorker:
     except (grpc.RpcError, tff.framework.RetryableError) as error:
       code = error.code() if isinstance(error, grpc.Call) else None
       details = error.details() if isinstance(error, grpc.Call) else str(error)
-      message = f'worker {self.address}: {details}'
       lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, None)
       if isinstance(error, tff.framework.RetryableError) or code in lost:
         self.disconnect()
-        raise errors.WorkerLostError(message) from error
-      raise errors.ComputationError(message) from error
+        raise errors.WorkerLostError(f'worker {self.address}: {details}') from error
+      raise errors.ComputationError(f'worker {self.address}, with {clients}: {details}') from error
     except UnicodeError as error:
       raise errors.ComputationError(
-        f'worker {self.address}: TFF sends no text beyond ASCII ({error}); pass it as bytes,'
-        ' several in a NumPy array of dtype object.'
+        f'worker {self.address}, with {clients}: TFF sends no text beyond ASCII ({error}); pass it'
+        ' as bytes, several in a NumPy array of dtype object.'
       ) from error
     except ValueError as error:
       # gRPC's word for a channel that was closed meanwhile.
