@@ -54,7 +54,10 @@ def _serve(listen: str, device: str, client_threads: int | None, tls: Any) -> in
   from tff_robust.runtime import devices
 
   onednn = devices.prepare()
-  place = devices.choose(device)
+  try:
+    place = devices.choose(device)
+  except ValueError as error:
+    command_line.refuse(error)
 
   # Private clients clip here: products with 10 bits would let gradients exceed their clip.
   devices.forbid_fewer_digits()
@@ -65,7 +68,10 @@ def _serve(listen: str, device: str, client_threads: int | None, tls: Any) -> in
   ended = threading.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: ended.set())
-  server, port = worker_service.start_worker(listen, tls=tls, client_threads=threads)
+  try:
+    server, port = worker_service.start_worker(listen, tls=tls, client_threads=threads)
+  except ValueError as error:
+    command_line.refuse(error)
   host, _, _ = listen.rpartition(':')  # Port 0 is for any that is free.
   channel = 'in the clear, on this machine only' if tls is None else 'by TLS'
   print(

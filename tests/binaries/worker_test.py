@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import types
@@ -37,6 +38,30 @@ def test_bad_flag_is_refused_with_a_sentence(flag, sentence):
   assert result.returncode == 2
   assert sentence in result.stderr
   assert result.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  ('flag', 'sentence'),
+  [
+    ('--listen=127.0.0.1:{port}', "listen='127.0.0.1:{port}' cannot be used"),
+    ('--device=gpu:99', "device='gpu:99' is not there"),
+  ],
+)
+def test_what_only_the_machine_can_refuse_is_refused_with_a_sentence(flag, sentence):
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    port = server.getsockname()[1]
+    result = subprocess.run(
+      [sys.executable, '-m', 'binaries.worker', '--listen=127.0.0.1:0', flag.format(port=port)],
+      cwd=pathlib.Path(worker.__file__).parents[1],
+      capture_output=True,
+      text=True,
+      timeout=100,
+      check=False,
+    )
+  assert result.returncode == 2
+  # TensorFlow and gRPC write to standard error too.
+  assert sentence.format(port=port) in result.stderr.splitlines()[-1]
+  assert 'Traceback' not in result.stderr
 
 
 def test_port_that_was_found_is_told(monkeypatch, capsys):
