@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from binaries import command_line
+from binaries import command_line, report_folder
 
 SCALES = ('full', 'smoke')
 
@@ -67,6 +67,8 @@ def prepare() -> Callable[[], int]:
     checks.known_name('rules', name, {**registry.AGGREGATORS, **registry.PREAGGREGATORS})
   for flag in ('torch_python', 'peers_python'):
     measurement.check_python(flag, values[flag].value)
+  folder = pathlib.Path(values.output_dir)
+  report_folder.check(folder)
   options = sections.Options(
     device=values.device,
     repetitions=values.repetitions,
@@ -77,7 +79,6 @@ def prepare() -> Callable[[], int]:
   )
 
   def measure() -> int:
-    folder = pathlib.Path(values.output_dir)
     measured = measurement.run(values.suite, names, options, folder)
     print(report.markdown(measured.facts, measured.sections))
     print('Written: ' + ', '.join(map(str, measured.files)))

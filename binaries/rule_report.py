@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from binaries import command_line
+from binaries import command_line, report_folder
 
 SPEED_KEYS = ('rule', 'n', 'd', 'where', 'seconds', 'ratio')
 
@@ -100,6 +100,7 @@ def prepare() -> Callable[[], int]:
     name: values[name].value for name in ('num_stacks', 'num_clients', 'max_byzantine', 'seed')
   }
   folder, rules = pathlib.Path(values.output_dir), list(values.rules)
+  report_folder.check(folder)
   options = sections.Options(rules=rules, peers_python=values.peers_python)
 
   def report() -> int:

@@ -164,6 +164,7 @@ def test_sections_are_named_after_what_measures_them():
   [
     ('--sections=fed_sgd,nothing', 'nothing'),
     ('--device=tpu', 'device'),
+    ('--output_dir=README.md', 'README.md is a file'),
     ('--torch_python=/no/such/python', '/no/such/python'),
     ('--suite=everything', 'suite'),
     ('--suite=rules --sections=fed_sgd', 'fed_sgd'),

@@ -120,6 +120,7 @@ def test_a_file_that_is_no_benchmark_of_rules_is_refused(tmp_path, content, word
     ('--max_byzantine=6', 'less than half of num_clients=11'),
     ('--benchmark=nowhere.json', 'nowhere.json'),
     ('--num_stacks=0', '--num_stacks=0'),
+    ('--output_dir=README.md', 'README.md is a file'),
     ('--speed_sections=', 'speed_sections is an empty list'),
     ('--speed_sections=n3_d7', 'n3_d7'),
     ('--peers_python=python3', 'no effect without speed_sections'),
