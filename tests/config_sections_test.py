@@ -9,6 +9,22 @@ def krum(max_byzantine=11, **options):
   )
 
 
+@pytest.mark.parametrize(
+  ('given', 'flag'),
+  [
+    ({'delta': 1e-6}, 'delta=1e-06'),
+    ({'noise_source': 'entropy'}, 'dp_noise_source=entropy'),
+    ({'amplification': 'none'}, 'privacy_amplification=none'),
+    ({'accountant': 'rdp'}, 'accountant=rdp'),
+  ],
+)
+def test_what_only_noise_gives_a_meaning_is_refused_without_noise(given, flag):
+  with pytest.raises(ValueError, match=f'^{flag} has no effect without DP noise; give a noise_'):
+    config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=0.0, **given)
+  unnoised = {'clip_unit': 'minibatch_mean', 'noise_scale': 'per_example_sum'}
+  config.PrivacyConfig(l2_norm_clip=1.0, noise_multiplier=0.0, **unnoised)
+
+
 def test_defaults_depend_on_the_algorithm():
   averaging = config.TrainingConfig(num_rounds=1)
   assert (averaging.local_epochs, averaging.client_learning_rate) == (1, 0.05)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tff_robust import checks, registry
 from tff_robust.privacy import mechanisms
@@ -197,7 +197,8 @@ class PrivacyConfig:
 
   Attributes:
     l2_norm_clip: Norm to which gradients are clipped, or None.
-    noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`.
+    noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`; with 0, which
+      clips only, `delta`, `noise_source`, `amplification` and `accountant` are refused.
     clip_unit: What is clipped: each 'example' (DP-SGD), or the 'minibatch_mean' only.
     noise_scale: Where the noise enters: 'sum_then_divide' (DP-SGD), 'on_mean' or
       'per_example_sum'.
@@ -239,12 +240,20 @@ class PrivacyConfig:
           f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'
         )
       mechanisms.check_noise_multiplier(self.noise_multiplier)
+      if not self.noise_multiplier:
+        unread = ('delta', 'noise_source', 'amplification', 'accountant')
+        self._check_left_out(unread, 'DP noise', 'a noise_multiplier above 0')
     else:
-      defaults = {field.name: field.default for field in dataclasses.fields(self)}
-      for name, default in defaults.items():
-        if getattr(self, name) != default:
-          flag = {'noise_source': 'dp_noise_source', 'amplification': 'privacy_amplification'}
-          raise ValueError(
-            f'{flag.get(name, name)}={getattr(self, name)} has no effect without l2_norm_clip; give'
-            ' l2_norm_clip or leave it out.'
-          )
+      names = [field.name for field in dataclasses.fields(self)]
+      self._check_left_out(names, 'l2_norm_clip', 'l2_norm_clip')
+
+  def _check_left_out(self, names: Iterable[str], missing: str, cure: str) -> None:
+    """Raises when one of these is given, none of which has an effect without what is missing."""
+    flag = {'noise_source': 'dp_noise_source', 'amplification': 'privacy_amplification'}
+    defaults = {field.name: field.default for field in dataclasses.fields(self)}
+    for name in names:
+      if getattr(self, name) != defaults[name]:
+        raise ValueError(
+          f'{flag.get(name, name)}={getattr(self, name)} has no effect without {missing}; give'
+          f' {cure} or leave it out.'
+        )
