@@ -37,7 +37,8 @@ def test_all_are_closed_when_the_context_ends_in_an_error(monkeypatch):
 def test_sections_have_the_contenders_that_the_options_allow():
   options = sections.Options()
   names = [member.name for member in sections.Contenders(options).everyone()]
-  assert names == ['stock', 'native', 'accelerated', 'tf.function']
+  everyone = ['stock', 'stock without oneDNN', 'native', 'accelerated', 'tf.function']
+  assert names == everyone
   with_torch = sections.Contenders(sections.Options(torch_python='python'))
   assert with_torch.everyone()[-1] is with_torch.torch
   with_peers = rule_section._Contenders(sections.Options(peers_python='python'), with_memory=True)

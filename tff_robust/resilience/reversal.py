@@ -35,8 +35,8 @@ def multi_krum_reversal_epsilon(*, num_selected: int, num_byzantine: int) -> flo
 
   In that regime the aggregate averages m - b honest rows and b attackers:
   (m - b - b epsilon) / m times the honest mean in expectation. Where attackers are
-  not selected (epsilon above Krum's breaking epsilon) Multi-Krum is unharmed. Zero if
-  the attackers fill the selection.
+  not selected Multi-Krum is unharmed: above Krum's breaking epsilon if honest rows have
+  equal energy, but later where they do not. Zero if the attackers fill the selection.
 
   Raises:
     ValueError: If m or b is less than 1.
