@@ -67,7 +67,17 @@ def run(
     except ValueError as error:
       refuse(error)
     plugin_flag.define()
-  define_flags()
+  try:
+    define_flags()
+  except flags.DuplicateFlagError as error:
+    modules = ','.join(plugin_flag.loaded())
+    if not modules:
+      raise
+    name = str(error).split("'")[1]
+    refuse(
+      f'plugins={modules} add an option {name!r}, and there is a flag of that name; give the option'
+      ' another name.'
+    )
   try:
     rest = flags.FLAGS(sys.argv)
   except flags.Error as error:

@@ -183,7 +183,7 @@ def test_the_commands_of_the_rule_page_train_and_report(tmp_path):
   assert len(commands_of(RULE_PAGE)) == 2
   printed = run_the_commands(tmp_path, RULE_PAGE)
   assert 'midrange' in (tmp_path / 'runs/midrange/config.json').read_text()
-  assert '| midrange | - | 16 of 16 |' in printed
+  assert '| midrange | - | 17 of 17 |' in printed
 
 
 @pytest.mark.slow
@@ -262,6 +262,22 @@ def test_everything_that_can_be_plugged_in_reaches_its_table(tables):
       lambda: plugins.add_attack('x', 'a:b', knowledge=('honest_clean',), fewest_own_messages=2),
       'fewest_own_messages=2 has no effect',
     ),
+    (
+      lambda: plugins.add_aggregator('x', 'a:b', reads=(), defaults={'max_byzantine': 1}),
+      r"defaults of 'x' hold 'max_byzantine', which is not among its reads \(none\)",
+    ),
+    (
+      lambda: plugins.add_preaggregator('x', 'a:b', defaults={'bucket_size': 2}),
+      "defaults of 'x' hold 'bucket_size'",
+    ),
+    (
+      lambda: plugins.add_attack('x', 'a:b', by_data=True, defaults={'attack_scale': 2.0}),
+      "defaults of 'x' hold 'attack_scale'",
+    ),
+    (lambda: plugins.add_aggregator('x', 'a.b'), "'a.b' is no function's address; write"),
+    (lambda: plugins.add_attack('x', 'a.b:', by_data=True), "'a.b:' is no function's address"),
+    (lambda: plugins.add_preaggregator('x', 'a/b.py:c'), "'a/b.py:c' is no function's address"),
+    (lambda: plugins.add_aggregator('x', 'a:b', oracle='b'), "'b' is no function's address"),
     (lambda: plugins.load(['no_such_module_here']), 'is no module that Python finds'),
   ],
 )

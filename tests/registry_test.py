@@ -130,6 +130,33 @@ def test_text_is_refused_where_it_is_none_and_so_are_options_of_preaggregators()
     )
 
 
+def test_two_readers_of_an_option_with_unlike_defaults_leave_it_to_the_user(monkeypatch):
+  reads = {'num_iterations': 'num_iterations'}
+  entry = registry.Entry('a:b', reads, {'num_iterations': 7})
+  monkeypatch.setitem(registry.PREAGGREGATORS, 'repeated', entry)
+
+  def complete(**given):
+    return registry.complete_options(
+      'aggregator',
+      registry.AGGREGATORS,
+      'centered_clipping',
+      {'clip_radius': 1.0, **given},
+      preaggregators=['repeated'],
+    )
+
+  said = (
+    "num_iterations is 7 by default for pre-aggregator 'repeated' and 1 for aggregator"
+    " 'centered_clipping'; give num_iterations."
+  )
+  with pytest.raises(ValueError, match=f'^{said}$'):
+    complete()
+  assert complete(num_iterations=3)['num_iterations'] == 3
+  monkeypatch.setitem(
+    registry.PREAGGREGATORS, 'repeated', entry._replace(defaults={'num_iterations': 1})
+  )
+  assert complete()['num_iterations'] == 1
+
+
 def test_whole_numbers_pass_for_numbers_and_none_where_it_is_the_default():
   complete = registry.complete_options
   given = {'max_byzantine': np.int64(2), 'norm_penalty': None, 'trial_learning_rate': 1}

@@ -46,7 +46,8 @@ def add_aggregator(
     deviations: Promises of `testing.rule_contract` that it does not keep, with the reason.
 
   Raises:
-    ValueError: If the name is taken, an option is unknown or a function cannot be imported.
+    ValueError: If the name is taken, an option is unknown, a default is of none that it reads, or a
+      function has no address.
   """
   reads = _reads(reads)
   if required_clients is None:
@@ -54,7 +55,7 @@ def add_aggregator(
   entry = registry.Entry(
     _target(builder),
     reads,
-    defaults or {},
+    _defaults(name, reads, defaults),
     required_clients,
     needs_root=needs_root,
     oracle=_target(oracle) if oracle else '',
@@ -86,12 +87,14 @@ def add_preaggregator(
       reason.
 
   Raises:
-    ValueError: If the name is taken, an option is unknown or a function cannot be imported.
+    ValueError: If the name is taken, an option is unknown, a default is of none that it reads, or a
+      function has no address.
   """
+  reads = _reads(reads)
   entry = registry.Entry(
     _target(builder),
-    _reads(reads),
-    defaults or {},
+    reads,
+    _defaults(name, reads, defaults),
     required_clients or round_sizes.any_number,
     rows_after=rows_after,
     deviations=deviations or {},
@@ -131,9 +134,9 @@ def add_attack(
     deviations: Promises of `testing.attack_contract` that it does not keep, with the reason.
 
   Raises:
-    ValueError: If the name is taken, an option is unknown, a function cannot be imported,
-      a view is unknown, not exactly one of `knowledge` and `by_data` is given, or an argument with
-      another that it has no effect with.
+    ValueError: If the name is taken, an option is unknown, a default is of none that it reads, a
+      function has no address, a view is unknown, not exactly one of `knowledge` and `by_data` is
+      given, or an argument with another that it has no effect with.
   """
   if bool(knowledge) == by_data:
     raise ValueError(
@@ -156,10 +159,11 @@ def add_attack(
       f'attack {name!r} has takes_rule=True and by_data=True, but clients that train honestly try'
       ' no rule; give one of the two.'
     )
+  reads = _reads(reads)
   entry = registry.Entry(
     _target(builder),
-    _reads(reads),
-    defaults or {},
+    reads,
+    _defaults(name, reads, defaults),
     required_clients or round_sizes.any_number,
     knowledge=tuple(knowledge),
     takes_rule=takes_rule,
@@ -205,9 +209,25 @@ def _reads(reads: Reads) -> Mapping[str, str]:
   return reads
 
 
+def _defaults(
+  name: str, reads: Mapping[str, str], defaults: Mapping[str, registry.OptionValue | None] | None
+) -> Mapping[str, registry.OptionValue | None]:
+  """Returns the defaults of an entry; raises ValueError if it never reads one of them."""
+  for option in defaults or {}:
+    if option not in reads:
+      raise ValueError(
+        f'defaults of {name!r} hold {option!r}, which is not among its reads'
+        f' ({", ".join(reads) or "none"}); name it there, or leave it out.'
+      )
+  return dict(defaults or {})
+
+
 def _target(function: Callable[..., Any] | str) -> str:
   """Returns `module:function`, which can be imported again wherever the registry is read."""
   if isinstance(function, str):
+    module, _, name = function.partition(':')
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split('.')):
+      raise ValueError(f"{function!r} is no function's address; write 'package.module:function'.")
     return function
   if '<' in function.__qualname__ or '.' in function.__qualname__:
     raise ValueError(

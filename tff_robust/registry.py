@@ -50,8 +50,16 @@ def complete_options(
   readers = [(f'pre-aggregator {step!r}', PREAGGREGATORS[step]) for step in preaggregators]
   readers.append((f'{kind} {name!r}', table[name]))
   options = dict(given)
-  for _, entry in readers:
-    options = {**entry.defaults, **options}
+  filled: dict[str, str] = {}
+  for reader, entry in readers:
+    for option, default in entry.defaults.items():
+      if option not in options:
+        options[option], filled[option] = default, reader
+      elif option in filled and options[option] != default:
+        raise ValueError(
+          f'{option} is {options[option]} by default for {filled[option]} and {default} for'
+          f' {reader}; give {option}.'
+        )
   checks.no_unread_options(
     [reader for reader, _ in readers],
     given,

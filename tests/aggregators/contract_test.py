@@ -135,6 +135,74 @@ def test_a_planted_mistake_is_found_and_named(monkeypatch, function, required, p
   rule_contract.check(trial, 'answers_in_form')
 
 
+def _plant(monkeypatch, init, apply):
+  """Puts the rule 'liar' of these two functions into the registry, which reads nothing."""
+  monkeypatch.setitem(registry.AGGREGATORS, 'liar', registry.Entry('a:b', {}))
+  built = rule.AggregationRule('liar', init, apply)
+  monkeypatch.setattr(rule_trial.RuleTrial, 'build', lambda self, options: built)
+
+
+def _median_with_state(following):
+  """Returns the median, whose next state is `following(state, updates)`, added to the aggregate."""
+  median = registry.build(registry.AGGREGATORS, 'coordinate_median', {'max_byzantine': 2})
+
+  def apply(state, updates, weights, seed):
+    output = median.apply((), updates, weights, seed)
+    added = tf.reduce_sum(state) if tf.is_tensor(state) else 0.0
+    aggregate = tf.where(output.measurements['round_rejected'], 0.0, output.aggregate + added)
+    return rule.RuleOutput(following(state, updates), aggregate, output.measurements)
+
+  return apply
+
+
+@pytest.mark.parametrize(
+  ('init', 'following', 'words'),
+  [
+    (lambda d: tf.zeros([d]), lambda state, rows: tf.concat([state, [0.0]], 0), 'shape or dtype'),
+    (lambda d: tf.zeros([d]), lambda state, rows: tf.cast(state, tf.float64), 'shape or dtype'),
+    (lambda d: (), lambda state, rows: (tf.zeros([]),), 'structure, shape'),
+    (lambda d: tf.zeros([d]), lambda state, rows: tf.reduce_mean(rows, axis=0), 'spoils the next'),
+  ],
+)
+def test_a_state_that_changes_its_form_or_is_spoiled_is_found(monkeypatch, init, following, words):
+  _plant(monkeypatch, init, _median_with_state(following))
+  with pytest.raises(AssertionError, match=words):
+    rule_contract.check('liar', 'keeps_its_state')
+
+
+def test_a_rule_that_remembers_beside_its_state_is_found(monkeypatch):
+  rounds = tf.Variable(0.0)
+  answer = _median_with_state(lambda state, rows: state)
+
+  def apply(state, updates, weights, seed):
+    output = answer(state, updates, weights, seed)
+    return output._replace(aggregate=output.aggregate + rounds.assign_add(1.0))
+
+  _plant(monkeypatch, lambda dimension: (), apply)
+  with pytest.raises(AssertionError, match=r'some rounds later, off by 3;'):
+    rule_contract.check('liar', 'keeps_its_state')
+
+
+@pytest.mark.parametrize(
+  ('selected', 'words'),
+  [
+    (lambda rows: tf.ones([tf.shape(rows)[0]], tf.int32), 'selected is int32'),
+    (lambda rows: tf.constant([True, False]), r'selected is bool \[2\], not bool \[n\]'),
+  ],
+)
+def test_a_selection_of_another_form_is_found(monkeypatch, selected, words):
+  answer = _median_with_state(lambda state, rows: state)
+
+  def apply(state, updates, weights, seed):
+    output = answer(state, updates, weights, seed)
+    measured = {**output.measurements, 'selected': selected(updates)}
+    return output._replace(measurements=measured)
+
+  _plant(monkeypatch, lambda dimension: (), apply)
+  with pytest.raises(AssertionError, match=words):
+    rule_contract.check('liar', 'answers_in_form')
+
+
 def test_a_rule_that_never_rejects_and_refuses_nothing_is_found(monkeypatch):
   def apply(state, updates, weights, seed):
     bad = tf.math.count_nonzero(~demands.finite_rows(updates), dtype=tf.int32)

@@ -9,6 +9,8 @@ from tff_robust.testing import attack_contract, attack_trial
 
 # Other values of options which change what is sent: (attack, options).
 FURTHER = [
+  ('a_little_is_enough', {'attack_deviations': 1.5}),
+  ('noise_matched_ipm', {'attack_noise_stddev': 0.5}),
   ('min_max', {'attack_direction': 'unit'}),
   ('min_sum', {'attack_direction': 'sign'}),
   ('replay', {'attack_delay': 2}),
@@ -52,11 +54,15 @@ def test_keeps_its_promises_by_data(by_data, promise):
 # Attacks with one mistake each.
 
 
-def _planted(monkeypatch, answer):
+def _sees_others(view):
+  return tf.shape(view.messages)[0] != tf.shape(view.own_messages)[0]
+
+
+def _planted(monkeypatch, answer, following=lambda state: state):
   """Puts an attack into the registry that sends `answer(view, seed)`."""
 
   def apply(state, view, seed):
-    return state, answer(view, seed)
+    return following(state), answer(view, seed)
 
   built = attack_lib.Attack('planted', attack_lib.KNOWLEDGE, attack_lib.stateless, apply)
   entry = registry.ATTACKS['zero']._replace(knowledge=attack_lib.KNOWLEDGE)
@@ -86,14 +92,34 @@ def _planted(monkeypatch, answer):
       'sends_nothing_without_attackers',
       'nobody is Byzantine, yet it sends',
     ),
+    # Mistakes that show only where it sees its own messages alone.
+    (
+      lambda view, seed: tf.where(_sees_others(view), -view.own_messages, view.own_messages),
+      'harms_the_mean',
+      'that sees own_messages: it moves the mean 1.00 times',
+    ),
+    (
+      lambda view, seed: (
+        tf.zeros([tf.shape(view.own_messages)[0], 1])
+        + tf.where(_sees_others(view), 0.0, tf.reduce_mean(view.messages, axis=0))
+      ),
+      'sends_finite_rows_although_it_sees_others',
+      'that sees own_messages: it sends NaN',
+    ),
   ],
 )
 def test_a_planted_mistake_is_found_and_named(monkeypatch, answer, promise, words):
   trial = _planted(monkeypatch, answer)
   with pytest.raises(AssertionError) as caught:
     attack_contract.check(trial, promise)
-  assert str(caught.value).startswith("attack 'planted': ")
+  assert str(caught.value).startswith("attack 'planted'")
   assert words in str(caught.value)
+
+
+def test_a_state_that_changes_its_structure_is_found_and_named(monkeypatch):
+  trial = _planted(monkeypatch, lambda view, seed: view.own_messages, lambda state: (tf.zeros([]),))
+  with pytest.raises(AssertionError, match='its state changes structure'):
+    attack_contract.check(trial, 'answers_in_form')
 
 
 def test_an_attack_by_data_that_changes_nothing_is_found(monkeypatch):

@@ -65,6 +65,19 @@ def test_a_plug_in_that_is_not_there_is_refused_in_one_sentence(folder):
   assert done.stderr.count('\n') == 1
 
 
+def test_an_option_of_the_name_of_a_flag_is_refused_in_one_sentence(folder):
+  (folder / 'seeded.py').write_text(
+    'from tff_robust import checks, options, plugins\n'
+    "plugins.add_option('num_rounds', options.Option(int, 'A number.', checks.positive))\n"
+  )
+  done = start(folder, '--plugins=seeded', '--num_rounds=3')
+  assert (done.returncode, done.stderr) == (
+    2,
+    "plugins=seeded add an option 'num_rounds', and there is a flag of that name; give the option"
+    ' another name.\n',
+  )
+
+
 def test_processes_that_are_started_inherit_plug_ins(tmp_path, monkeypatch):
   (tmp_path / 'inherited_plugin.py').write_text('LOADED = True\n')
   monkeypatch.syspath_prepend(tmp_path)

@@ -54,7 +54,7 @@ def test_a_broken_promise_is_written_and_is_a_failure(tmp_path, monkeypatch, cap
   monkeypatch.setitem(registry.AGGREGATORS, 'mean', honest)
   assert rule_report.run(tmp_path, ['mean'], SETTINGS, {}) == 1
   text = capsys.readouterr().out
-  assert '| 14 of 16 |' in text
+  assert '| 15 of 17 |' in text
   assert "mean breaks survives_far_rows: AssertionError: rule 'mean' with n=" in text
 
 

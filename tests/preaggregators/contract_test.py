@@ -57,3 +57,16 @@ def test_a_planted_mistake_is_found_and_named(monkeypatch, function, promise, wo
     preaggregator_contract.check('planted', promise)
   assert str(caught.value).startswith("pre-aggregator 'planted' with n=12: ")
   assert words in str(caught.value)
+
+
+def test_rows_that_are_no_clients_are_found_unless_it_says_so(monkeypatch):
+  built = preaggregator.PreAggregator(
+    'planted', lambda rows, weights, seed: (rows[1:], weights[1:])
+  )
+  entry = registry.Entry('planted:build', {}, rows_after=lambda num_rows, options: num_rows - 1)
+  monkeypatch.setitem(registry.PREAGGREGATORS, 'planted', entry)
+  monkeypatch.setattr(registry, 'build', lambda *args, **kwargs: built)
+  with pytest.raises(AssertionError, match=r'11 rows come out.*give keeps_rows=False'):
+    preaggregator_contract.check('planted', 'answers_in_form')
+  built = built._replace(keeps_rows=False)
+  preaggregator_contract.check('planted', 'answers_in_form')

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tff_robust.resilience import reversal
+from tff_robust.resilience import krum_breaking_point, reversal
 
 
 def _honest(generator, rows, columns, ratio):
@@ -142,3 +142,30 @@ def test_rules_on_mixed_rows_are_unharmed_above_the_threshold_but_for_the_plain_
   share = (14 + 11 * (3 - 11 * 1.6) / 14) / 25
   assert mixed.mean(axis=0)[-1] == pytest.approx(share * center[-1])
   assert share < 0.2
+
+
+def _attackers_selected(honest, epsilon, *, num_byzantine, num_neighbours, num_selected):
+  rows = _attacked(honest, num_byzantine, epsilon)
+  distances = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
+  np.fill_diagonal(distances, np.inf)
+  scores = np.sort(distances, axis=1)[:, :num_neighbours].sum(axis=1)
+  return int((np.argsort(scores)[:num_selected] >= len(honest)).sum())
+
+
+def test_multi_krum_selects_attackers_above_the_end_of_krum_where_one_client_is_quiet():
+  # Seven orthonormal rows and two attackers at f = 2: five neighbours, and seven are selected.
+  equal = np.eye(7)
+  quiet = equal.copy()
+  quiet[0] /= 2
+  told = {'num_byzantine': 2, 'max_byzantine': 2}
+  counts = {'num_byzantine': 2, 'num_neighbours': 5, 'num_selected': 7}
+  found = []
+  for honest in (equal, quiet):
+    above = 1.001 * krum_breaking_point.exact_breaking_epsilon(honest, **told)
+    found.append(
+      (
+        _attackers_selected(honest, above, **{**counts, 'num_selected': 1}),
+        _attackers_selected(honest, above, **counts),
+      )
+    )
+  assert found == [(0, 0), (0, 2)]

@@ -79,6 +79,14 @@ def test_equals_brute_force_over_all_subsets(top):
       assert found == pytest.approx(_brute_force(rule(rows, 3), rows, 3, top), rel=1e-8)
 
 
+@pytest.mark.parametrize('distance', [1e8, 1e12])
+def test_finds_the_spread_of_rows_from_which_the_aggregate_is_far(distance):
+  rows = np.random.default_rng(4).normal(size=(8, 4)) + 3
+  aggregate = np.full(4, distance)
+  found = robustness.measured_kappa(aggregate, rows, max_byzantine=2)
+  assert found == pytest.approx(_brute_force(aggregate, rows, 2, False), rel=1e-8)
+
+
 def test_tries_the_honest_subset_alone_when_it_is_named():
   rows = np.random.default_rng(1).normal(size=(9, 5))
   honest = np.arange(9) < 6

@@ -207,27 +207,40 @@ def measured_kappa(
   aggregate = np.asarray(aggregate, np.float64)
   if not np.isfinite(aggregate).all():
     return math.inf
-  offsets = rows - aggregate
-  gram = offsets @ offsets.T
+  # The error is right where it is small, and the spread wherever the aggregate is.
+  near_aggregate, near_rows = _gram(rows, aggregate), _gram(rows, np.median(rows, axis=0))
   worst = 0.0
   for members in _subsets(num_clients, max_byzantine, honest):
     size = members.shape[1]
-    blocks = gram[members[:, :, None], members[:, None, :]]
-    errors = blocks.mean(axis=(1, 2))
-    row_means = blocks.mean(axis=2)
-    centered = blocks - row_means[:, :, None] - row_means[:, None, :] + errors[:, None, None]
+    pairs = members[:, :, None], members[:, None, :]
+    from_aggregate, from_rows = near_aggregate[pairs], near_rows[pairs]
+    errors = from_aggregate.mean(axis=(1, 2))
+    row_means = from_rows.mean(axis=2)
+    centered = from_rows - row_means[:, :, None] - row_means[:, None, :]
+    centered += row_means.mean(axis=1)[:, None, None]
     if against_top_eigenvalue:
       spread = np.linalg.eigvalsh(centered)[:, -1] / size
     else:
       spread = np.trace(centered, axis1=1, axis2=2) / size
     # Below the rounding of the Gram matrix, both are zero.
-    rounding = 64 * np.finfo(np.float64).eps * np.trace(blocks, axis1=1, axis2=2) / size
-    errors = np.where(errors <= rounding, 0.0, errors)
-    spread = np.where(spread <= rounding, 0.0, spread)
+    errors = np.where(errors <= _rounding(from_aggregate), 0.0, errors)
+    spread = np.where(spread <= _rounding(from_rows), 0.0, spread)
     with np.errstate(divide='ignore', invalid='ignore'):
       ratios = np.where(errors == 0, 0.0, errors / spread)
     worst = max(worst, float(ratios.max()))
   return worst
+
+
+def _gram(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
+  """Returns the inner products of rows seen from an origin, float64 [n, n]."""
+  offsets = rows - origin
+  return np.asarray(offsets @ offsets.T)
+
+
+def _rounding(blocks: np.ndarray) -> np.ndarray:
+  """Returns how far the mean of entries of Gram matrices may be off, float64 [subsets]."""
+  sizes = np.trace(blocks, axis1=1, axis2=2) / blocks.shape[1]
+  return np.asarray(64 * np.finfo(np.float64).eps * sizes)
 
 
 def _subsets(num_clients: int, max_byzantine: int, honest: Any) -> Iterator[np.ndarray]:

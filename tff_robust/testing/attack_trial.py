@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tff_robust import checks, registry
 from tff_robust.attacks import attack as attack_lib
+from tff_robust.attacks import knowledge
 
 DIMENSION = 6
 NUM_CLASSES = 4
@@ -22,6 +23,7 @@ class AttackTrial:
     kind: What it is, for messages.
     name: Its name in the registry.
     entry: Its row of the registry.
+    options: All options that it reads.
   """
 
   kind = 'attack'
@@ -40,19 +42,39 @@ class AttackTrial:
     self.name, self.entry = name, registry.ATTACKS[name]
     needed = set(self.entry.reads) - set(self.entry.defaults)
     examples = {option: registry.OPTIONS[option].example for option in needed}
-    options = registry.complete_options(
+    self.options = registry.complete_options(
       'attack', registry.ATTACKS, name, {**examples, **(given or {})}
     )
     rule = registry.build(registry.AGGREGATORS, 'mean', {}) if self.entry.takes_rule else None
-    self.built = registry.build(registry.ATTACKS, name, options, rule=rule, num_classes=NUM_CLASSES)
+    self.built = registry.build(
+      registry.ATTACKS, name, self.options, rule=rule, num_classes=NUM_CLASSES
+    )
     self._traced: Any = None
+
+  @property
+  def views(self) -> tuple[str, ...]:
+    """What it is tried with: the first view of honest messages that it allows, and of its own."""
+    option, others = self.entry.knowledge_with or ('', ())
+    also = others if option and self.options[option] is not None else ()
+    allowed = (*self.entry.knowledge, *also)
+    firsts = (
+      next((view for view in allowed if view in side), '')
+      for side in (knowledge.HONEST, knowledge.OWN)
+    )
+    return tuple(view for view in firsts if view)
 
   def initial_state(self) -> Any:
     """Returns the state before the first round, as tensors."""
     return tf.nest.map_structure(tf.convert_to_tensor, self.built.init(DIMENSION))
 
   def send(
-    self, state: Any, honest: np.ndarray, own: np.ndarray, round_index: int = 0
+    self,
+    state: Any,
+    honest: np.ndarray,
+    own: np.ndarray,
+    round_index: int = 0,
+    *,
+    view: str | None = None,
   ) -> tuple[Any, tf.Tensor]:
     """Returns the next state and what the attackers send, from a graph that knows no counts.
 
@@ -61,10 +83,11 @@ class AttackTrial:
       honest: float32 [h, DIMENSION], what honest clients send.
       own: float32 [b, DIMENSION], what compromised clients would have sent.
       round_index: Counted from 0.
+      view: Whose messages it sees, one of `views`; None for the first of them.
     """
     if self._traced is None:
       self._traced = self._trace()
-    seen = honest if self.built.knowledge_modes[0].startswith('honest_') else own
+    seen = honest if (view or self.views[0]) in knowledge.HONEST else own
     return self._traced(state, seen, own, tf.constant(round_index, tf.int64))
 
   @property

@@ -86,7 +86,7 @@ def _near(found: np.ndarray, expected: np.ndarray) -> bool:
 
 
 def answers_in_form(trial: Trial) -> None:
-  """As many float32 rows and weights come out as the registry counts."""
+  """As many float32 rows and weights come out as the registry counts, all finite."""
   rows, weights = trial.apply(_stack())
   expected = trial.entry.rows_after(_CLIENTS, trial.options)
   _demand(trial.built.name == trial.name, trial, f'it calls itself {trial.built.name!r}.')
@@ -95,6 +95,12 @@ def answers_in_form(trial: Trial) -> None:
     trial,
     f'{rows.shape[0]} rows and {weights.shape[0]} weights come out, and the registry says'
     f' {expected}.',
+  )
+  _demand(
+    len(rows) == _CLIENTS or not trial.built.keeps_rows,
+    trial,
+    f'{len(rows)} rows come out, and keeps_rows=True says that row i belongs to client i; give'
+    ' keeps_rows=False.',
   )
   _demand(rows.dtype == weights.dtype == np.float32, trial, 'what comes out is not float32.')
   _demand(bool(np.isfinite(rows).all()), trial, 'finite rows become others.')

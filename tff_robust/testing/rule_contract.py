@@ -24,6 +24,7 @@ PROMISES: Mapping[str, Callable[[Trial], None]] = contract.named(
   rule_promises.equals_its_oracle,
   rule_promises.equals_its_eager_self,
   rule_promises.repeats_itself,
+  rule_promises.keeps_its_state,
   rule_promises.keeps_row_order,
   rule_promises.moves_with_the_origin,
   rule_promises.moves_with_the_scale,

@@ -66,7 +66,7 @@ def oracle_deviation(trial: rule_trial.RuleTrial, *, num_stacks: int, seed: int)
   worst = 0.0
   for _ in range(num_stacks):
     f = int(rng.integers(3))
-    n = max(trial.required_clients(f), 2 * f + 3) + int(rng.integers(6))
+    n = max(trial.required_clients(f), 2 * f + 1) + int(rng.integers(6))
     rows = rng.normal(size=[n, _DIMENSION]) * np.exp(rng.normal(size=_DIMENSION))
     rows += rng.normal(size=_DIMENSION)
     rows[:f] *= 10.0 ** rng.uniform(-1, 1)

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 
 from tff_robust.testing import rule_cases as cases
-from tff_robust.testing import rule_trial
+from tff_robust.testing import rule_trial, state_form
 
 Trial = rule_trial.RuleTrial
 
@@ -37,6 +37,47 @@ def answers_in_form(trial: Trial) -> None:
         seed=seed,
       )
     cases.demand(bool(np.isfinite(aggregate).all()), trial, rows, 'the aggregate is not finite.')
+    selected = measured.get('selected', np.zeros(len(rows), np.bool_))
+    cases.demand(
+      selected.shape == (len(rows),) and selected.dtype == np.bool_,
+      trial,
+      rows,
+      f'selected is {selected.dtype} {list(selected.shape)}, not bool [n].',
+      seed=seed,
+    )
+
+
+def keeps_its_state(trial: Trial) -> None:
+  """Its state keeps its form, is all that it remembers, and outlives a round that is rejected."""
+  first, last = (cases.stack(trial, seed) for seed in (0, 1))
+  start = state = trial.first_state(cases.F, first.shape[1])
+  answers = []
+  for rows in (first, np.full_like(first, np.nan), last):
+    following, answer = trial.follow(state, rows, cases.F)
+    cases.demand(
+      state_form.is_kept(state, following),
+      trial,
+      rows,
+      'its state changes structure, shape or dtype from one round to the next.',
+    )
+    answers.append(answer)
+    state = following
+  cases.demand(
+    bool(np.isfinite(answers[-1].aggregate).all())
+    and not answers[-1].measurements['round_rejected'],
+    trial,
+    last,
+    'a round that was rejected spoils the next; keep what is not finite out of the state.',
+    seed=1,
+  )
+  again = trial.follow(start, first, cases.F)[1].aggregate
+  cases.demand(
+    again.tobytes() == answers[0].aggregate.tobytes(),
+    trial,
+    first,
+    'from the same state, the same rows give another aggregate some rounds later, off by'
+    f' {cases.off(again, answers[0].aggregate)}; remember in the state alone.',
+  )
 
 
 def equals_its_eager_self(trial: Trial) -> None:

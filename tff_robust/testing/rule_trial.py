@@ -98,19 +98,34 @@ class RuleTrial:
     self, rows: Any, f: int, *, weights: Any = None, seed: tuple[int, int] = SEED
   ) -> Output:
     """Applies the rule in its first round, in a graph that does not know n."""
+    state = self.first_state(f, np.shape(rows)[1])
+    return self.follow(state, rows, f, weights=weights, seed=seed)[1]
+
+  def first_state(self, f: int, dimension: int) -> Any:
+    """Returns the rule's state before its first round, as tensors."""
+    return tf.nest.map_structure(tf.convert_to_tensor, self.rule(f).init(dimension))
+
+  def follow(
+    self, state: Any, rows: Any, f: int, *, weights: Any = None, seed: tuple[int, int] = SEED
+  ) -> tuple[Any, Output]:
+    """Applies the rule in the round that follows a state, in a graph that does not know n.
+
+    Returns:
+      The next state and what the rule answered.
+    """
     rows = np.asarray(rows, np.float32)
     if f not in self._traced:
       self._traced[f] = self._trace(self.rule(f))
     if weights is None:
       weights = np.ones(len(rows), np.float32)
-    state = tf.nest.map_structure(tf.convert_to_tensor, self.rule(f).init(rows.shape[1]))
-    aggregate, measurements = self._traced[f](
+    following, aggregate, measurements = self._traced[f](
       state,
       rows,
       np.asarray(weights, np.float32),
       tf.constant(seed, tf.int64),
     )
-    return Output(aggregate.numpy(), {name: value.numpy() for name, value in measurements.items()})
+    measured = {name: value.numpy() for name, value in measurements.items()}
+    return following, Output(aggregate.numpy(), measured)
 
   def apply_eagerly(self, rows: Any, f: int, *, seed: tuple[int, int] = SEED) -> Output:
     """Applies the rule in its first round to rows whose number is known."""
@@ -161,6 +176,6 @@ class RuleTrial:
     )
     def apply(state: Any, rows: Any, weights: Any, seed: Any) -> Any:
       output = rule.apply(state, rows, weights, seed)
-      return output.aggregate, dict(output.measurements)
+      return output.state, output.aggregate, dict(output.measurements)
 
     return apply
