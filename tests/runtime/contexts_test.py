@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_robust.runtime import contexts, worker_service
+from tff_robust.runtime import contexts, devices, worker_service
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,17 @@ def test_installed_native_context_runs_computations_until_it_is_closed():
     tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)
 
 
+@pytest.mark.parametrize('name', ['accelerated', 'native'])
+@pytest.mark.parametrize('device', ['auto', 'cpu'])
+def test_tensorflow_of_this_process_gets_the_device_that_was_chosen(monkeypatch, name, device):
+  chosen = []
+  choose = devices.choose
+  monkeypatch.setattr(devices, 'choose', lambda device: chosen.append(device) or choose(device))
+  contexts.install_context(name, device=device, client_threads=1)
+  contexts.close_context()
+  assert chosen == [device]
+
+
 def test_installed_accelerated_context_runs_computations():
   line = contexts.install_context('accelerated', client_threads=3)
   try:
@@ -98,6 +109,20 @@ def test_a_context_that_cannot_be_installed_leaves_the_one_before():
   try:
     with pytest.raises(ValueError, match="device='gpu:7' is not there"):
       contexts.install_context('accelerated', device='gpu:7')
+    assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
+  finally:
+    contexts.close_context()
+
+
+def test_native_context_that_comes_too_late_leaves_the_one_before(monkeypatch):
+  def refuse(device):
+    raise ValueError(f'device={device!r} comes too late')
+
+  contexts.install_context('accelerated', client_threads=1)
+  try:
+    monkeypatch.setattr(devices, 'choose', refuse)
+    with pytest.raises(ValueError, match="device='cpu' comes too late"):
+      contexts.install_context('native', device='cpu')
     assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
   finally:
     contexts.close_context()

@@ -102,11 +102,10 @@ def install_context(
     worker_retry_seconds=worker_retry_seconds,
   )
   onednn = devices.prepare()
-  if name == 'native':
-    close_context()
-    return _install_native(client_threads)
   place = f'{devices.choose(device)}, {onednn}'  # Or raises, and what was installed stays.
   close_context()
+  if name == 'native':  # Its clients are elsewhere, but this process computes too: it evaluates.
+    return _install_native(client_threads)
   if name == 'remote':
     seconds = DEFAULT_WORKER_RETRY_SECONDS if worker_retry_seconds is None else worker_retry_seconds
     return _install_remote(place, workers, tls, seconds)
