@@ -116,6 +116,32 @@ def test_a_round_with_a_large_matrix_never_becomes_one_graph(gather_rows, stacks
   assert stacks == [(3, True)] * 4 + [(2, False)] * 2
 
 
+def test_numbers_from_a_seed_go_on_where_the_matrix_becomes_large(gather_rows, stacks, monkeypatch):
+  monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', 3 * _WIDTH)
+
+  def rounds(seed):
+    draw = tff.tensorflow.computation(
+      lambda x: x + tf.random.normal([_WIDTH], seed=seed), np.float32
+    )
+
+    @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+    def round_fn(numbers):
+      weight = tff.federated_value(np.float32(1), tff.CLIENTS)
+      rows = tff.federated_map(draw, numbers)
+      return gather_rows(tff.federated_zip(collections.OrderedDict(update=rows, weight=weight)))
+
+    with accelerated.accelerated_context(client_threads=1):
+      drawn = [round_fn([0.0] * num_clients)['updates'] for num_clients in (2, 3, 2, 3)]
+    return np.concatenate(drawn)
+
+  assert len(np.unique(rounds(seed=3))) == 10 * _WIDTH
+  assert stacks == [(2, False), (3, False)] * 2
+  # A control: without a seed, there is nothing that could start again.
+  stacks.clear()
+  rounds(seed=None)
+  assert stacks == [(2, False), (3, True)] * 2
+
+
 def test_what_a_client_has_used_is_let_go_before_the_next_begins(gather_rows, monkeypatch):
   inputs, alive = [], []
   original = local_function.LocalFunction.place_row

@@ -52,8 +52,11 @@ class RowWriter:
 
   @property
   def is_worthwhile(self) -> bool:
-    """Whether the rows of this invocation's clients are to be written one by one."""
-    return is_large(self.row, self.call.num_clients)
+    """Whether the rows of this invocation's clients are to be written one by one.
+
+    What draws with a seed is left alone: in the graph that writes, its numbers would start again.
+    """
+    return is_large(self.row, self.call.num_clients) and not self.function.goes_on()
 
   def begin(self) -> Callable[[tuple[int, Any]], Any]:
     """Makes a matrix; returns the function of (index of a client, its argument).

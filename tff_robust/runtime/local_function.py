@@ -196,7 +196,7 @@ class LocalFunction:
       pending.clear()
       return so_far
     fitting = [count for count in _MEMBERS_PER_CALL if count <= len(pending)]
-    if not fitting or not tf.executing_eagerly() or self._goes_on():
+    if not fitting or not tf.executing_eagerly() or self.goes_on():
       return self((so_far, pending.pop()), cancellation)
     tensors = flat_values.flatten(so_far, [])
     for _ in range(fitting[0]):
@@ -205,8 +205,11 @@ class LocalFunction:
       traced = self._traced_several.get(fitting[0]) or self._trace_several(fitting[0])
       return self._unflatten_result(traced(tensors, cancellation))
 
-  def _goes_on(self) -> bool:
-    """Tells whether each call draws the numbers that follow those of the call before."""
+  def goes_on(self) -> bool:
+    """Tells whether each call draws the numbers that follow those of the call before.
+
+    Only one graph of the function does: another one starts again from its seeds.
+    """
     with self._lock:
       if self._draws_with_a_seed is None:
         self._draws_with_a_seed = draws_with_a_seed(self._block)
