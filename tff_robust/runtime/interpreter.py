@@ -189,8 +189,8 @@ class _Interpreter:
         return self.evaluate(result, {**captured, name: argument})
 
       return Function(block, call, lambda so_far, pending: call((so_far, pending.pop())))
-    name = block.uri if isinstance(block, tff.framework.Intrinsic) else block.type_signature
-    if name in self._call.intrinsics:
+    uri = block.uri  # An intrinsic: a computation of TensorFlow alone is always local.
+    if uri in self._call.intrinsics:
       return lambda argument: self._apply(block, [argument], scope)
-    secure = ' No TFF runtime on one machine has secure aggregation.' if 'secure' in name else ''
-    raise errors.ComputationError(f"This TFF context does not run '{name}'.{secure}")
+    secure = ' No TFF runtime on one machine has secure aggregation.' if 'secure' in uri else ''
+    raise errors.ComputationError(f"This TFF context does not run '{uri}'.{secure}")
