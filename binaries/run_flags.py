@@ -141,7 +141,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     'worker_retry_seconds',
     default['worker_retry_seconds'],
     'How long a round waits for a worker of --runtime=remote that does not answer; left out,'
-    f' {contexts.DEFAULT_WORKER_RETRY_SECONDS:g}.',
+    f' {secure_channels.DEFAULT_RETRY_SECONDS:g}.',
     flag_values=flag_values,
   )
   tls_flags.define_flags('run', flag_values)

@@ -1,6 +1,7 @@
 """Loopback in the clear, anything else only with certificates on both sides."""
 
 import datetime
+import inspect
 import ipaddress
 
 import grpc
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import oid
 
-from tff_robust.runtime import remote, secure_channels, worker_service
+from tff_robust.runtime import contexts, remote, secure_channels, worker_service
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,18 @@ def test_worker_with_certificates_serves_those_of_its_authority_only(folder):
       permitted.close()
   finally:
     server.stop(None).wait()
+
+
+def test_every_way_to_remote_workers_tries_again_for_as_long(monkeypatch):
+  ways = (remote.RemoteContext, remote.remote_context, remote.set_remote_context)
+  defaults = [inspect.signature(way).parameters['retry_seconds'].default for way in ways]
+  chosen = []
+  monkeypatch.setattr(contexts, '_install_remote', lambda *arguments: chosen.append(arguments[-1]))
+  for seconds in (None, 5.0, 0.0):
+    contexts.install_context('remote', workers=['localhost:1'], worker_retry_seconds=seconds)
+  # As docs/runtimes.md says.
+  assert [*defaults, *chosen] == [30.0, 30.0, 30.0, 30.0, 5.0, 0.0]
+  assert secure_channels.DEFAULT_RETRY_SECONDS == 30.0
 
 
 def test_worker_beyond_loopback_needs_certificates():

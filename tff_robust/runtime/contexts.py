@@ -12,7 +12,6 @@ from tff_robust import checks
 from tff_robust.runtime import devices, secure_channels
 
 RUNTIMES = ('accelerated', 'native', 'remote')
-DEFAULT_WORKER_RETRY_SECONDS = 30.0
 
 _installed: list[Any] = []
 
@@ -85,7 +84,7 @@ def install_context(
     workers: Addresses 'host:port' of the workers of 'remote'.
     tls: Certificates for workers that are not on this machine.
     worker_retry_seconds: How long a call is tried again while a worker of 'remote' does not
-      answer; None for `DEFAULT_WORKER_RETRY_SECONDS`.
+      answer; None for `secure_channels.DEFAULT_RETRY_SECONDS`.
 
   Returns:
     One line that says where the run runs.
@@ -107,7 +106,9 @@ def install_context(
   if name == 'native':  # Its clients are elsewhere, but this process computes too: it evaluates.
     return _install_native(client_threads)
   if name == 'remote':
-    seconds = DEFAULT_WORKER_RETRY_SECONDS if worker_retry_seconds is None else worker_retry_seconds
+    seconds = worker_retry_seconds
+    if seconds is None:
+      seconds = secure_channels.DEFAULT_RETRY_SECONDS
     return _install_remote(place, workers, tls, seconds)
   return _install_accelerated(place, client_threads)
 

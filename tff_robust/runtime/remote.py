@@ -221,7 +221,7 @@ class RemoteContext(interruptible.InterruptibleContext):
     addresses: Sequence[str],
     *,
     tls: secure_channels.TlsFiles | None = None,
-    retry_seconds: float = 30.0,
+    retry_seconds: float = secure_channels.DEFAULT_RETRY_SECONDS,
     default_num_clients: int = 0,
   ) -> None:
     """Creates the context; workers are connected to at the first call.
@@ -263,7 +263,7 @@ def remote_context(
   addresses: Sequence[str],
   *,
   tls: secure_channels.TlsFiles | None = None,
-  retry_seconds: float = 30.0,
+  retry_seconds: float = secure_channels.DEFAULT_RETRY_SECONDS,
   default_num_clients: int = 0,
 ) -> Generator[RemoteContext, None, None]:
   """Runs the computations of a `with` block with the clients on several workers.
@@ -291,7 +291,7 @@ def set_remote_context(
   addresses: Sequence[str],
   *,
   tls: secure_channels.TlsFiles | None = None,
-  retry_seconds: float = 30.0,
+  retry_seconds: float = secure_channels.DEFAULT_RETRY_SECONDS,
   default_num_clients: int = 0,
 ) -> RemoteContext:
   """Makes several workers TFF's default context; returns the context.

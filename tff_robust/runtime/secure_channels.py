@@ -12,6 +12,8 @@ from typing import Any
 
 _MAX_MESSAGE_BYTES = 2 * 1000 * 1000 * 1000
 _KEEPALIVE_MILLISECONDS = 300_000
+# How long a worker that does not answer is tried again, unless it is chosen.
+DEFAULT_RETRY_SECONDS = 30.0
 CHANNEL_OPTIONS = (
   ('grpc.max_receive_message_length', _MAX_MESSAGE_BYTES),
   ('grpc.max_send_message_length', _MAX_MESSAGE_BYTES),
