@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow_federated as tff
@@ -187,6 +188,22 @@ def test_interrupt_ends_the_call_and_keeps_the_context_usable(spin):
       spin(2**30)
     assert time.monotonic() - start < 10.0
     assert spin(1) == 1.0
+
+
+def test_worker_that_is_not_called_for_long_stays(monkeypatch):
+  def open_channel(address, options):
+    # What gRPC does after half an hour unless it is told otherwise, after a second.
+    options = {'grpc.client_idle_timeout_ms': 1000, **dict(options)}
+    return original(address, tuple(options.items()))
+
+  original = grpc.insecure_channel
+  monkeypatch.setattr(grpc, 'insecure_channel', open_channel)
+  with native.native_context(num_threads=1) as context:
+    assert _double(4) == 8
+    worker = _worker_pid(context)
+    time.sleep(4.0)
+    assert _double(5) == 10
+    assert _worker_pid(context) == worker
 
 
 def test_interrupt_before_anything_runs_ends_the_call(interrupt_while_it_is_prepared):

@@ -21,6 +21,9 @@ CHANNEL_OPTIONS = (
   # Notices a machine that has vanished in the middle of a call.
   ('grpc.keepalive_time_ms', _KEEPALIVE_MILLISECONDS),
 )
+# gRPC closes a connection that no call has used for half an hour. The native worker would then
+# count as gone, and be started again. Nothing on the way drops one on this machine, so it stays.
+_NEVER_IDLE = ('grpc.client_idle_timeout_ms', 2**31 - 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def open_channel(address: str, *, tls: TlsFiles | None) -> Any:
 
   check_address('workers', address, tls=tls)
   if tls is None:
-    return grpc.insecure_channel(address, CHANNEL_OPTIONS)
+    return grpc.insecure_channel(address, (*CHANNEL_OPTIONS, _NEVER_IDLE))
   credentials = grpc.ssl_channel_credentials(
     tls.authority.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
   )
