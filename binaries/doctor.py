@@ -50,6 +50,7 @@ def examine() -> int:
   import os
   import platform
 
+  from tff_robust import processor
   from tff_robust.runtime import devices
 
   print(f'Python {platform.python_version()} on {platform.platform()}')
@@ -58,7 +59,7 @@ def examine() -> int:
     return 1
   onednn = devices.prepare()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  print(f'processor: {devices.num_cores()} cores for this process, {onednn}')
+  print(f'processor: {processor.num_cores()} cores for this process, {onednn}')
 
   import tensorflow as tf
 

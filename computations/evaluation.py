@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_robust import checks
-from tff_robust.runtime import devices
+from tff_robust import checks, processor
 
 Evaluate = Callable[[Any, Any, Any], Mapping[str, float]]
 
@@ -60,7 +59,7 @@ def build_evaluate(
       sums_of_batch,
       tf.range(0, tf.shape(y)[0], batch_size),
       fn_output_signature=(tf.float64, tf.float64),
-      parallel_iterations=devices.num_cores(),
+      parallel_iterations=processor.num_cores(),
     )
     return tf.reduce_sum(correct), tf.reduce_sum(loss)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from binaries.benchmarks import gather_rows, network
 from binaries.benchmarks import work as work_lib
+from tff_robust import processor
 from tff_robust.aggregators import krum as krum_lib
 
 
@@ -20,7 +21,7 @@ def training_round(work: work_lib.RoundWork, *, device: str) -> Callable[[], flo
   initial = network.initial_weights(work)
   x, y = network.client_arrays(work)
   batches = (work.num_clients, work.num_batches, work.batch_size)
-  cores = network.num_cores()
+  cores = processor.num_cores()
   with _on(device):
     features = tf.constant(x.reshape(*batches, *work_lib.IMAGE_SHAPE))
     labels = tf.constant(y.reshape(batches))

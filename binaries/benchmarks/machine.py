@@ -7,16 +7,17 @@ import platform
 import time
 from typing import Any
 
+from tff_robust import processor
+
 _ONEDNN_MESSAGE = 'oneDNN custom operations are on'
 
 
 def describe() -> dict[str, Any]:
   """Returns processor, memory, load and settings of the environment."""
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
   return {
     'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
     'processor': _first_value('/proc/cpuinfo', 'model name') or platform.processor(),
-    'cores': cores,
+    'cores': processor.num_cores(),
     'memory': _first_value('/proc/meminfo', 'MemTotal'),
     'system': platform.platform(),
     'python': platform.python_version(),

@@ -1,7 +1,6 @@
 """The networks and data of the benchmark, in TensorFlow alone."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,8 +98,3 @@ def distance_moved(weights: Sequence[Any], initial: Sequence[np.ndarray]) -> flo
   """Returns the norm by which training moved the weights; brings them to the host."""
   pairs = zip(weights, initial, strict=True)
   return math.sqrt(sum(float(np.sum(np.square(np.asarray(w) - w0))) for w, w0 in pairs))
-
-
-def num_cores() -> int:
-  """Returns the processor cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
+
+from tff_robust import processor
 
 # A work that takes longer is not tried again with another number of threads.
 _LONG_SECONDS = 3.0
@@ -14,7 +15,7 @@ def use_best(run: Callable[[], object]) -> None:
   """Keeps the number of threads with which PyTorch is faster: one, or one a core."""
   import torch  # type: ignore[import-not-found]
 
-  cores = os.cpu_count() or 1
+  cores = processor.num_cores()
   torch.set_num_threads(cores)
   start = time.perf_counter()
   run()

@@ -8,6 +8,7 @@ import sys
 import pytest
 import tensorflow as tf
 
+from tff_robust import processor
 from tff_robust.runtime import devices
 
 
@@ -61,8 +62,9 @@ def test_leaves_the_users_choice_of_onednn_alone():
 _SHARED = """
 import sys
 import tensorflow as tf
+from tff_robust import processor
 from tff_robust.runtime import accelerated, devices
-devices.num_cores = lambda: 6
+processor.num_cores = lambda: 6
 if 'started' in sys.argv:
   tf.zeros([])
 if 'chosen' in sys.argv:
@@ -91,11 +93,11 @@ def test_clients_share_the_cores_unless_it_was_chosen_or_is_too_late(
 
 def test_describes_the_cpu_by_its_cores(monkeypatch):
   monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [])
-  assert devices.describe('auto') == f'the CPU ({devices.num_cores()} cores)'
-  assert devices.default_client_threads('auto') == devices.num_cores() >= 1
+  assert devices.describe('auto') == f'the CPU ({processor.num_cores()} cores)'
+  assert devices.default_client_threads('auto') == processor.num_cores() >= 1
 
 
 def test_one_client_at_a_time_on_a_gpu(monkeypatch):
   monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: ['a GPU'])
   assert devices.default_client_threads('auto') == 1
-  assert devices.default_client_threads('cpu') == devices.num_cores()
+  assert devices.default_client_threads('cpu') == processor.num_cores()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
+from tff_robust import processor
 from tff_robust.runtime import devices, native
 
 # A program that calls the worker, says which processes it owns, then does `ending`.
@@ -241,7 +242,7 @@ def test_worker_has_few_heaps_unless_the_user_says_otherwise(chosen, monkeypatch
 
 @pytest.mark.parametrize(('chosen', 'expected'), [(None, '2'), ('7', '7')])
 def test_clients_of_the_worker_share_the_cores(chosen, expected, monkeypatch):
-  monkeypatch.setattr(devices, 'num_cores', lambda: 6)
+  monkeypatch.setattr(processor, 'num_cores', lambda: 6)
   monkeypatch.delenv(devices.OPERATION_THREADS, raising=False)
   if chosen:
     monkeypatch.setenv(devices.OPERATION_THREADS, chosen)

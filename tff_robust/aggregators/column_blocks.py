@@ -5,13 +5,12 @@ copy, takes one block of columns after another, so that its temporaries stay sma
 beside the stack of updates itself.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tff_robust import signatures
+from tff_robust import processor, signatures
 
 # A block has so many entries, which in float64 with a copy or two stay in a core's cache; fewer
 # columns than the first figure are slow to take out of a row, more than the second gain nothing.
@@ -23,7 +22,7 @@ MOST_COLUMNS = 16_384
 UNDIVIDED_COLUMNS = 4_096
 # How many blocks a graph may have in flight at once: an operation on one block does not
 # keep all cores busy. Sums are added in order, and do not depend on it.
-PARALLEL_BLOCKS = min(max(os.cpu_count() or 1, 4), 16)
+PARALLEL_BLOCKS = min(max(processor.num_cores(), 4), 16)
 
 
 def _num_columns(updates: signatures.Updates) -> tf.Tensor:

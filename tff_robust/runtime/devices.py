@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from tff_robust import checks
+from tff_robust import checks, processor
 
 OPERATION_THREADS = 'TF_NUM_INTRAOP_THREADS'
 _ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
@@ -113,19 +113,12 @@ def describe(device: str) -> str:
     gpu = gpus[index] if index < len(gpus) else gpus[0]
     details = tf.config.experimental.get_device_details(gpu)
     return f'{gpu.name.removeprefix("/physical_device:")} ({details.get("device_name", "a GPU")})'
-  return f'the CPU ({num_cores()} cores)'
-
-
-def num_cores() -> int:
-  """Returns the number of processor cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+  return f'the CPU ({processor.num_cores()} cores)'
 
 
 def threads_per_operation(client_threads: int) -> int:
   """Returns how many threads an operation has when the clients of a time share the cores."""
-  return max(1, num_cores() // client_threads)
+  return max(1, processor.num_cores() // client_threads)
 
 
 def share_cores(client_threads: int) -> None:
@@ -164,4 +157,4 @@ def default_client_threads(device: str) -> int:
 
   if device != 'cpu' and tf.config.get_visible_devices('GPU'):
     return 1
-  return num_cores()
+  return processor.num_cores()

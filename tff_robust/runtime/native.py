@@ -15,8 +15,8 @@ from collections.abc import Generator
 
 import tensorflow_federated as tff
 
-from tff_robust import checks
-from tff_robust.runtime import devices, interruptible, worker_process
+from tff_robust import checks, processor
+from tff_robust.runtime import interruptible, worker_process
 
 # One executor (with its TensorFlow sessions) for each cohort size that was seen lately.
 _MAX_EXECUTORS = 4
@@ -75,7 +75,7 @@ class NativeContext(interruptible.InterruptibleContext):
       ValueError: If a number is not allowed.
     """
     if num_threads is None:
-      num_threads = devices.num_cores()
+      num_threads = processor.num_cores()
     checks.whole_at_least('num_threads', num_threads, 1)
     checks.whole_at_least('default_num_clients', default_num_clients, 0)
     self.num_threads = num_threads

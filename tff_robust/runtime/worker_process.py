@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import tensorflow_federated as tff
 
+from tff_robust import processor
 from tff_robust.runtime import devices, errors, secure_channels, worker_stub, worker_watch
 
 _START_ATTEMPTS = 3
@@ -31,7 +32,7 @@ _LOG_TAIL_BYTES = 2000
 # thousands of rounds (docs/benchmarks.md).
 _WORKER_DEFAULTS = {
   'TF_CPP_MIN_LOG_LEVEL': '1',
-  'MALLOC_ARENA_MAX': str(max(1, devices.num_cores() // 2)),
+  'MALLOC_ARENA_MAX': str(max(1, processor.num_cores() // 2)),
 }
 
 
