@@ -9,7 +9,8 @@ from binaries.benchmarks import work as work_lib
 _EAGER = 'eager rule'
 _ACCELERATED = 'accelerated'
 _NATIVE = 'native'
-# Rounds before those that are timed: what a runtime does after some rounds has happened by then.
+# Rounds before those that are timed, in which memory settles: with so many rows as here, 64 MB or
+# more, our runtime never turns a round into one graph.
 _WARM_UP = 25
 
 

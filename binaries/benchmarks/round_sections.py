@@ -2,6 +2,7 @@
 
 from binaries.benchmarks import race, sections
 from binaries.benchmarks import work as work_lib
+from tff_robust.runtime import graph_calls
 
 STOCK = 'tff.learning, stock context'
 # As TensorFlow starts on processors without instructions for neural networks.
@@ -11,9 +12,7 @@ NATIVE = 'ours, native'
 SEQUENCES = 'ours, accelerated, sequences'
 RESIDENT = 'ours, accelerated, resident'
 BY_HAND = 'tf.function by hand'
-# Rounds of FedSGD before those that are timed: our runtime turns a round that is repeated into one
-# graph, see `tff_robust.runtime.whole_graph`.
-_WARM_UP = 30
+_NUM_CLIENTS = 25
 
 
 def _rounds(
@@ -26,7 +25,7 @@ def _rounds(
     return work_lib.RoundWork(
       implementation=implementation,
       algorithm=algorithm,
-      num_clients=3 if options.smoke else 25,
+      num_clients=3 if options.smoke else _NUM_CLIENTS,
       num_batches=num_batches,
       resident=resident,
     )
@@ -51,7 +50,8 @@ def _rounds(
 
 
 def _warm_up(options: sections.Options) -> int:
-  return 1 if options.smoke else _WARM_UP
+  """Returns rounds of FedSGD before those that are timed: by then one is one graph, or never is."""
+  return 1 if options.smoke else graph_calls.calls_until_decided(_NUM_CLIENTS)
 
 
 def fed_sgd(options: sections.Options) -> sections.Section:
@@ -95,7 +95,7 @@ def dp_sgd(options: sections.Options) -> sections.Section:
   ) -> work_lib.RoundWork:
     return work_lib.RoundWork(
       implementation=implementation,
-      num_clients=3 if options.smoke else 25,
+      num_clients=3 if options.smoke else _NUM_CLIENTS,
       private=private,
       resident=resident,
       per_example=per_example,

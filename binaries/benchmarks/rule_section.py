@@ -8,6 +8,7 @@ from binaries.benchmarks import contender as contender_lib
 from binaries.benchmarks import contender_set, machine, peer_rules, race, rule_options, sections
 from binaries.benchmarks import work as work_lib
 from tff_robust import registry
+from tff_robust.runtime import graph_calls
 
 SIZES = tuple((n, d) for d in (10**5, 10**6) for n in (25, 100, 500))
 EAGER = 'eager'
@@ -86,8 +87,8 @@ def _entries(contenders: _Contenders, work: work_lib.RuleWork) -> list[race.Entr
     own = dataclasses.replace(work, implementation=implementation)
     warm_up = 0
     if how == FEDERATED and work.num_clients * work.dimension < 1 << 24:
-      # So many calls after which our runtime has made one graph of such a computation, or not.
-      warm_up = max(20, work.num_clients // 3) + 5
+      # With fewer rows than 64 MB it may become one graph.
+      warm_up = graph_calls.calls_until_decided(work.num_clients)
     return race.Entry(f'{work.rule}, {how}', contender, own, warm_up)
 
   entries = [entry(how, contender, 'ours') for how, contender in contenders.rules.items()]

@@ -10,6 +10,7 @@ from typing import Any
 from binaries.benchmarks import contender as contender_lib
 from binaries.benchmarks import race, sections
 from binaries.benchmarks import work as work_lib
+from tff_robust.runtime import graph_calls
 
 
 def start(options: sections.Options) -> sections.Section:
@@ -58,10 +59,12 @@ def memory(options: sections.Options) -> sections.Section:
     for contender, own, measured in (
       (contenders.accelerated, work, 10_000),
       (contenders.native, dataclasses.replace(work, resident=False), 10_000),
-      # So many that a round does not become one graph.
+      # So many that a round becomes one graph later than others.
       (contenders.accelerated, dataclasses.replace(work, num_clients=many), 2_000),
     ):
-      warm_up, measured, step = (500, measured, 250) if not options.smoke else (4, 8, 2)
+      warm_up, step = max(500, graph_calls.calls_until_decided(own.num_clients)), 250
+      if options.smoke:
+        warm_up, measured, step = 4, 8, 2
       name = f'{contender.name}, {own.num_clients} clients'
       try:
         contender.prepare('memory', own)

@@ -12,6 +12,7 @@ from binaries.benchmarks import (
   machine,
   race,
   report,
+  round_sections,
   sections,
   suites,
 )
@@ -187,6 +188,25 @@ def test_bad_flags_are_refused_in_one_line_before_tensorflow(flag, words):
   assert found.returncode == 2
   assert len(found.stderr.splitlines()) == 1
   assert words in found.stderr
+
+
+@pytest.mark.parametrize(
+  ('section', 'expected'),
+  [
+    # 20 rounds, then the first of the graph, and 10 that are compared.
+    (round_sections.fed_sgd, 31),
+    (round_sections.dp_sgd, 31),
+    # Of clients that take longer, no graph is made.
+    (round_sections.fed_avg, 0),
+  ],
+)
+def test_rounds_are_timed_when_it_is_decided_whether_they_are_one_graph(
+  section, expected, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(race, 'run', lambda entries, **options: asked.append(options) or [])
+  section(sections.Options())
+  assert [options['warm_up'] for options in asked] == [expected]
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
+import dataclasses
 import math
 import pathlib
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
@@ -190,6 +192,29 @@ def test_there_is_a_section_for_every_size():
   assert list(rule_section.SECTIONS) == [
     'n25_d1e5', 'n100_d1e5', 'n500_d1e5', 'n25_d1e6', 'n100_d1e6', 'n500_d1e6',
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ('num_clients', 'dimension', 'expected'),
+  [
+    # 20 calls, or a third of the clients, then the first of the graph, and 10 that are compared.
+    (25, 10**5, 31),
+    (100, 10**5, 33 + 11),
+    # Rows of 64 MB or more stay interpreted.
+    (25, 10**6, 0),
+  ],
+)
+def test_rules_are_timed_when_it_is_decided_whether_they_are_one_graph(
+  num_clients, dimension, expected
+):
+  contenders = types.SimpleNamespace(
+    rules={rule_section.EAGER: 'a', rule_section.FEDERATED: 'b'}, peers=None
+  )
+  work = dataclasses.replace(
+    rule_work('ours', 'mean'), num_clients=num_clients, dimension=dimension
+  )
+  eager, federated = rule_section._entries(contenders, work)
+  assert (eager.warm_up, federated.warm_up) == (0, expected)
 
 
 def test_section_that_does_not_fit_into_memory_says_so(monkeypatch):

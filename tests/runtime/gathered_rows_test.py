@@ -15,6 +15,7 @@ from tff_robust.runtime import (
   accelerated,
   errors,
   gathered_rows,
+  graph_calls,
   local_function,
   row_places,
   whole_graph,
@@ -103,7 +104,7 @@ def test_rows_of_a_small_matrix_are_put_together_at_the_end(gather_rows, stacks,
 
 
 def test_a_round_with_a_large_matrix_never_becomes_one_graph(gather_rows, stacks, monkeypatch):
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 2)
   monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
   monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', 3 * _WIDTH)
   round_fn = _gathering(gather_rows)
@@ -267,7 +268,7 @@ def test_rounds_of_training_hold_no_second_copy(stacks, monkeypatch, algorithm, 
   problem = toy_problems.blobs(num_clients=5, examples_per_client=12)
   found = []
   # The second time two rounds are interpreted, and two are one graph.
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 2)
   monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
   for fewest in (0, 1 << 40):
     monkeypatch.setattr(gathered_rows, '_FEWEST_ENTRIES', fewest)

@@ -9,7 +9,13 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_robust.factories import gather
-from tff_robust.runtime import accelerated, local_function, row_accumulation, whole_graph
+from tff_robust.runtime import (
+  accelerated,
+  graph_calls,
+  local_function,
+  row_accumulation,
+  whole_graph,
+)
 
 _ROW = tff.TensorType(np.float32, [3])
 
@@ -78,7 +84,7 @@ def test_all_rows_at_once_are_the_rows_one_by_one(gather_fn, parts, bulk_calls):
 
 @pytest.mark.parametrize('client_ids', [[2, 5, 8, 9], [8, 2, 9, 5]])
 def test_in_a_whole_graph(gather_fn, bulk_calls, monkeypatch, client_ids):
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 1)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 1)
   monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
   with accelerated.accelerated_context():
     interpreted = _arrays(gather_fn(_sent(client_ids)))

@@ -16,6 +16,7 @@ from tff_robust import config
 from tff_robust.runtime import (
   accelerated,
   errors,
+  graph_calls,
   marshalling,
   tensorflow_internals,
   whole_graph,
@@ -28,7 +29,7 @@ INTS = tff.FederatedType(np.int32, tff.CLIENTS)
 @pytest.fixture
 def context(monkeypatch):
   """A context in which a second call of anything is a graph."""
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 1)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 1)
   monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
   with accelerated.accelerated_context(client_threads=2) as installed:
     yield installed
@@ -121,7 +122,7 @@ def test_many_clients_become_a_graph_after_a_third_of_their_number_of_calls(cont
 
 
 def test_sizes_that_are_rare_take_no_place_of_those_that_are_common(context, calls, monkeypatch):
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 2)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 2)
   for num_clients in range(2, 12):
     assert add_all([1] * num_clients) == num_clients
   for _ in range(2):
@@ -131,26 +132,51 @@ def test_sizes_that_are_rare_take_no_place_of_those_that_are_common(context, cal
   assert len(calls) == 1
 
 
+@pytest.fixture
+def take_seconds(monkeypatch):
+  """A function that says how long calls of graphs take; those of the interpreter take 2 s."""
+
+  def take(graph_seconds):
+    clock = [0.0]
+    monkeypatch.setattr(whole_graph.time, 'perf_counter', lambda: clock[0])
+    original = whole_graph.WholeGraphs._call
+
+    def take_time(graphs, *arguments):
+      clock[0] += graph_seconds
+      return original(graphs, *arguments)
+
+    def take_time_to_interpret(graphs, call, interpret, argument):
+      def slowly(call):
+        clock[0] += 2.0
+        return interpret(call)
+
+      return run(graphs, call, slowly, argument)
+
+    run = whole_graph.WholeGraphs.run
+    monkeypatch.setattr(whole_graph.WholeGraphs, '_call', take_time)
+    monkeypatch.setattr(whole_graph.WholeGraphs, 'run', take_time_to_interpret)
+
+  return take
+
+
+@pytest.mark.parametrize(('num_clients', 'expected'), [(3, 1 + 1 + 10), (66, 22 + 1 + 10)])
+def test_tells_after_how_many_calls_it_is_decided(
+  context, calls, take_seconds, num_clients, expected
+):
+  take_seconds(3.0)
+  assert graph_calls.calls_until_decided(num_clients) == expected
+  for _ in range(expected - 1):
+    add_all([1] * num_clients)
+  calls.clear()
+  add_all([1] * num_clients)
+  assert len(calls) == 1  # The last call of the graph, which is the slower way.
+  add_all([1] * num_clients)
+  assert len(calls) > 2
+
+
 @pytest.mark.parametrize('graph_seconds', [1.0, 2.05, 2.15, 3.0])
-def test_a_graph_that_is_slower_is_given_up(context, calls, monkeypatch, graph_seconds):
-  clock = [0.0]
-  monkeypatch.setattr(whole_graph.time, 'perf_counter', lambda: clock[0])
-  original = whole_graph.WholeGraphs._call
-
-  def take_time(graphs, *arguments):
-    clock[0] += graph_seconds
-    return original(graphs, *arguments)
-
-  def take_time_to_interpret(graphs, call, interpret, argument):
-    def slowly(call):
-      clock[0] += 2.0
-      return interpret(call)
-
-    return run(graphs, call, slowly, argument)
-
-  run = whole_graph.WholeGraphs.run
-  monkeypatch.setattr(whole_graph.WholeGraphs, '_call', take_time)
-  monkeypatch.setattr(whole_graph.WholeGraphs, 'run', take_time_to_interpret)
+def test_a_graph_that_is_slower_is_given_up(context, calls, take_seconds, graph_seconds):
+  take_seconds(graph_seconds)
   for _ in range(1 + 11):  # Interpreted, then a graph that is compared.
     add_all([1, 2, 3])
   calls.clear()
@@ -350,6 +376,6 @@ def test_training_under_attack_is_the_same_to_the_last_bit(context, monkeypatch,
     return rounds
 
   graphs = train()
-  monkeypatch.setattr(whole_graph, '_CALLS_BEFORE', 10**9)
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 10**9)
   for found, expected in zip(graphs, train(), strict=True):
     tf.nest.map_structure(np.testing.assert_array_equal, found, expected)

@@ -24,6 +24,7 @@ import tensorflow_federated as tff
 from tff_robust.runtime import (
   errors,
   flat_values,
+  graph_calls,
   invocation,
   local_function,
   marshalling,
@@ -33,21 +34,10 @@ from tff_robust.runtime import (
 # A client that takes longer has no use for it, and one graph holds every client's work.
 _QUICK_SECONDS_PER_CLIENT = 0.02
 _MAX_CLIENTS = 512
-# Calls before a graph is made; of more than `_FEW_CLIENTS` clients, a third of their number, since
-# making it takes longer: 2 s for 100, 6 s for 500, as long as 50 calls of theirs.
-_CALLS_BEFORE = 20
-_FEW_CLIENTS = 60
-# Calls of a graph that are compared with those before it, after its first.
-_CALLS_COMPARED = 10
 # A graph that seems slower by less than this stays: it may not be, and saves calls from Python.
 _MARGIN = 1.05
 # Graphs of a computation, one a number of clients.
 _MAX_GRAPHS = 4
-
-
-def _calls_before(num_clients: int) -> int:
-  """Returns how often a computation is interpreted before its graph is made."""
-  return _CALLS_BEFORE if num_clients <= _FEW_CLIENTS else num_clients // 3
 
 
 class TracingInvocation(invocation.Invocation):
@@ -105,7 +95,7 @@ class WholeGraphs:
     key = call.num_clients, call.device
     graph_failed = False
     begin = time.perf_counter()
-    if len(self._interpreted_seconds.get(key, ())) >= _calls_before(call.num_clients):
+    if len(self._interpreted_seconds.get(key, ())) >= graph_calls.calls_before(call.num_clients):
       graph = self._graph(key, call, interpret)
       begin = time.perf_counter()
       if graph is not None:
@@ -129,19 +119,19 @@ class WholeGraphs:
 
   def _is_candidate(self, key: Any) -> bool:
     seconds = self._interpreted_seconds
-    is_open = len(seconds.get(key, ())) < _calls_before(key[0])
+    is_open = len(seconds.get(key, ())) < graph_calls.calls_before(key[0])
     return self._possible and is_open and 1 < key[0] <= _MAX_CLIENTS
 
   def _compare(self, key: Any, begin: float) -> None:
     """Gives the graph up if its first calls took longer than those before it."""
     taken = self._graph_seconds.setdefault(key, [])
-    if len(taken) > _CALLS_COMPARED:
+    if len(taken) > graph_calls.CALLS_COMPARED:
       return
     taken.append(_seconds_since(begin))
     # In its first call, TensorFlow prepares the graph. Of as many calls either way the fastest say
     # most: whatever else the machine does only adds to the others.
-    compared, before = taken[1:], self._interpreted_seconds[key][-_CALLS_COMPARED:]
-    if len(compared) == _CALLS_COMPARED and min(compared) > _MARGIN * min(before):
+    compared, before = taken[1:], self._interpreted_seconds[key][-graph_calls.CALLS_COMPARED :]
+    if len(compared) == graph_calls.CALLS_COMPARED and min(compared) > _MARGIN * min(before):
       self._graphs[key] = None
 
   def _graph(
