@@ -4,6 +4,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
+from typing import NamedTuple
 
 import pytest
 import tensorflow as tf
@@ -27,6 +29,72 @@ def test_absent_gpu_is_refused():
     ValueError, match=rf"device='{absent}' is not there: TensorFlow finds \d GPUs"
   ):
     devices.choose(absent)
+
+
+class _Gpu(NamedTuple):
+  name: str
+
+
+_GPUS = [_Gpu(f'/physical_device:GPU:{index}') for index in range(2)]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+  """Returns what `choose` changes: the visible GPUs, those whose memory grows, has it started."""
+  state = types.SimpleNamespace(visible=list(_GPUS), growing=[], started=False)
+
+  def set_visible(devices, kind):
+    assert kind == 'GPU'
+    if devices != state.visible and state.started:
+      raise RuntimeError('Visible devices cannot be modified after being initialized')
+    state.visible = list(devices)
+
+  def set_growth(gpu, grows):
+    assert grows
+    if gpu not in state.growing and state.started:
+      raise RuntimeError('Physical devices cannot be modified after being initialized')
+    state.growing.append(gpu)
+
+  for module, name, function in (
+    (tf.config, 'list_physical_devices', lambda kind: list(_GPUS)),
+    (tf.config, 'get_visible_devices', lambda kind: state.visible),
+    (tf.config, 'set_visible_devices', set_visible),
+    (tf.config.experimental, 'set_memory_growth', set_growth),
+    (tf.config.experimental, 'get_device_details', lambda gpu: {'device_name': 'a card'}),
+  ):
+    monkeypatch.setattr(module, name, function)
+  monkeypatch.delenv('TF_FORCE_GPU_ALLOW_GROWTH', raising=False)
+  return state
+
+
+@pytest.mark.parametrize(
+  ('device', 'chosen', 'words'),
+  [
+    ('auto', _GPUS, 'GPU:0 (a card)'),
+    ('gpu:1', _GPUS[1:], 'GPU:1 (a card)'),
+    ('cpu', [], f'the CPU ({processor.num_cores()} cores)'),
+  ],
+)
+def test_makes_the_chosen_gpus_visible_and_their_memory_grow(two_gpus, device, chosen, words):
+  assert devices.choose(device) == words
+  assert two_gpus.visible == two_gpus.growing == chosen
+  two_gpus.started = True
+  assert devices.choose(device) == words  # It is as it was wanted already.
+
+
+def test_tells_when_memory_was_taken_before_it_could_grow(two_gpus, monkeypatch):
+  two_gpus.started = True
+  taken = 'GPU:0 (a card), with all of its memory taken (TensorFlow had started)'
+  assert devices.choose('auto') == taken
+  monkeypatch.setenv('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
+  assert devices.choose('auto') == 'GPU:0 (a card)'
+  with pytest.raises(ValueError, match="device='gpu:1' comes too late"):
+    devices.choose('gpu:1')
+
+
+def test_says_nothing_of_memory_without_gpus(two_gpus):
+  two_gpus.visible, two_gpus.started = [], True
+  assert devices.choose('cpu') == f'the CPU ({processor.num_cores()} cores)'
 
 
 def _run(program, *arguments, **environment):

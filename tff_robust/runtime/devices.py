@@ -8,6 +8,8 @@ from tff_robust import checks, processor
 
 OPERATION_THREADS = 'TF_NUM_INTRAOP_THREADS'
 _ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
+# At 'true', TensorFlow takes the memory of GPUs as it needs it, whatever else it is told.
+_GROWTH = 'TF_FORCE_GPU_ALLOW_GROWTH'
 
 
 def is_known(device: str) -> bool:
@@ -77,7 +79,7 @@ def choose(device: str) -> str:
     device: 'auto' (a GPU where TensorFlow finds one), 'cpu' or 'gpu:N'.
 
   Returns:
-    The device in words.
+    The device in words, and whether TensorFlow had started and keeps all of its memory.
 
   Raises:
     ValueError: If there is no such device, or TensorFlow has started with others.
@@ -91,6 +93,7 @@ def choose(device: str) -> str:
   elif device.startswith('gpu:'):
     _check_there(device, len(gpus))
     wanted = [gpus[int(device[4:])]]
+  memory = ''
   try:
     tf.config.set_visible_devices(wanted, 'GPU')
     for gpu in wanted:
@@ -100,7 +103,9 @@ def choose(device: str) -> str:
       raise ValueError(
         f'device={device!r} comes too late: TensorFlow has started with other devices.'
       ) from error
-  return describe(device)
+    if wanted and os.environ.get(_GROWTH) != 'true':
+      memory = ', with all of its memory taken (TensorFlow had started)'
+  return describe(device) + memory
 
 
 def describe(device: str) -> str:
