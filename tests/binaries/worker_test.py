@@ -64,6 +64,21 @@ def test_what_only_the_machine_can_refuse_is_refused_with_a_sentence(flag, sente
   assert 'Traceback' not in result.stderr
 
 
+def test_bad_number_of_threads_in_the_environment_is_refused_with_a_sentence():
+  result = subprocess.run(
+    [sys.executable, '-m', 'binaries.worker', '--listen=127.0.0.1:0'],
+    cwd=pathlib.Path(worker.__file__).parents[1],
+    env={**os.environ, 'TF_NUM_INTRAOP_THREADS': 'two'},
+    capture_output=True,
+    text=True,
+    timeout=20,
+    check=False,
+  )
+  assert result.returncode == 2
+  assert "TF_NUM_INTRAOP_THREADS='two'" in result.stderr
+  assert result.stderr.count('\n') == 1
+
+
 def test_port_that_was_found_is_told(monkeypatch, capsys):
   class Server:
     def stop(self, grace):

@@ -1,5 +1,6 @@
 """A runtime is chosen by name, and bad choices are refused before TensorFlow is imported."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -44,16 +45,26 @@ def test_refuses_with_a_sentence(name, options, message):
     contexts.install_context(name, **options)
 
 
-def test_checks_without_importing_tensorflow():
+@pytest.mark.parametrize(
+  ('name', 'environment'),
+  [('none', {}), *((name, {'TF_NUM_INTRAOP_THREADS': 'two'}) for name in contexts.RUNTIMES)],
+)
+def test_checks_without_importing_tensorflow(name, environment):
   root = pathlib.Path(contexts.__file__).parents[2]
+  workers = ['localhost:1'] if name == 'remote' else []
   program = (
     'import sys\n'
     'from tff_robust.runtime import contexts\n'
-    'try:\n  contexts.install_context("none")\n'
+    f'try:\n  contexts.install_context({name!r}, workers={workers})\n'
     'except ValueError:\n  print("tensorflow" in sys.modules)\n'
   )
   result = subprocess.run(
-    [sys.executable, '-c', program], cwd=root, capture_output=True, text=True, check=True
+    [sys.executable, '-c', program],
+    cwd=root,
+    env={**os.environ, **environment},
+    capture_output=True,
+    text=True,
+    check=True,
   )
   assert result.stdout == 'False\n'
 

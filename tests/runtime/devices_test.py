@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -157,6 +158,38 @@ def test_clients_share_the_cores_unless_it_was_chosen_or_is_too_late(
   arguments, environment, expected
 ):
   assert _run(_SHARED, *arguments, **environment) == expected
+
+
+@pytest.mark.parametrize('value', ['two', '-1', '2.5', '1_000', '٣', ' '])
+def test_number_of_threads_that_is_none_is_refused_wherever_it_is_read(monkeypatch, value):
+  monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', value)
+  monkeypatch.setattr(tf.config.threading, 'get_intra_op_parallelism_threads', lambda: 0)
+  sentence = (
+    f'TF_NUM_INTRAOP_THREADS={value!r}, an environment variable, must be a whole number, at least'
+    ' 0; set it to how many threads an operation may have, or unset it.'
+  )
+  for read in (
+    devices.check_operation_threads,
+    devices.describe_operation_threads,
+    lambda: devices.share_cores(2),
+  ):
+    with pytest.raises(ValueError, match=f'^{re.escape(sentence)}$'):
+      read()
+
+
+@pytest.mark.parametrize(
+  ('value', 'expected'),
+  [
+    ('', "as many threads as TensorFlow's default"),
+    ('0', "as many threads as TensorFlow's default"),
+  ]
+  + [('1', '1 thread each'), (' 12', '12 threads each')],
+)
+def test_number_of_threads_in_the_environment_is_told(monkeypatch, value, expected):
+  monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', value)
+  monkeypatch.setattr(tf.config.threading, 'get_intra_op_parallelism_threads', lambda: 0)
+  devices.check_operation_threads()
+  assert devices.describe_operation_threads() == f'operations on {expected}'
 
 
 def test_describes_the_cpu_by_its_cores(monkeypatch):

@@ -27,6 +27,8 @@ def check_runtime(
 ) -> None:
   """Raises ValueError when the options of `install_context` are not allowed together.
 
+  Nor is a number of threads in the environment that is none.
+
   Args:
     name: One of `RUNTIMES`.
     device: See `install_context`.
@@ -39,6 +41,7 @@ def check_runtime(
   if client_threads is not None:
     devices.check_client_threads(client_threads)
   devices.check_known(device)
+  devices.check_operation_threads()
   if name == 'native' and device not in ('auto', 'cpu'):
     raise ValueError(
       f'device={device!r} is out of reach of runtime={name!r}, whose worker has no GPU code;'
@@ -90,7 +93,8 @@ def install_context(
     One line that says where the run runs.
 
   Raises:
-    ValueError: If the name is unknown or an option is not allowed with it.
+    ValueError: If the name is unknown, an option is not allowed with it, or the environment
+      variable `TF_NUM_INTRAOP_THREADS` is no number.
   """
   check_runtime(
     name,

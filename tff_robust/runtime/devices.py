@@ -50,6 +50,25 @@ def check_client_threads(client_threads: int) -> None:
   checks.whole_at_least('client_threads', client_threads, 1)
 
 
+def check_operation_threads() -> None:
+  """Raises ValueError unless `TF_NUM_INTRAOP_THREADS` is a number of threads, or not set."""
+  _operation_threads()
+
+
+def _operation_threads() -> int:
+  """Returns `TF_NUM_INTRAOP_THREADS`, or 0, by which TensorFlow chooses, where it is not set.
+
+  TensorFlow takes anything that is no number for 0 without a word.
+  """
+  value = os.environ.get(OPERATION_THREADS, '')
+  if value and not (value.isascii() and value.strip().isdecimal()):
+    raise ValueError(
+      f'{OPERATION_THREADS}={value!r}, an environment variable, must be a whole number, at least 0;'
+      ' set it to how many threads an operation may have, or unset it.'
+    )
+  return int(value or '0')
+
+
 def prepare() -> str:
   """Switches on oneDNN, which is faster on every processor tried; call before TensorFlow starts.
 
@@ -135,9 +154,13 @@ def share_cores(client_threads: int) -> None:
 
   Args:
     client_threads: Clients that run at the same time.
+
+  Raises:
+    ValueError: If `TF_NUM_INTRAOP_THREADS` is no number of threads.
   """
   import tensorflow as tf
 
+  check_operation_threads()
   threading = tf.config.threading
   if OPERATION_THREADS in os.environ or threading.get_intra_op_parallelism_threads():
     return
@@ -146,11 +169,14 @@ def share_cores(client_threads: int) -> None:
 
 
 def describe_operation_threads() -> str:
-  """Returns how many threads an operation of this process has, in words."""
+  """Returns how many threads an operation of this process has, in words.
+
+  Raises:
+    ValueError: If `TF_NUM_INTRAOP_THREADS` is no number of threads.
+  """
   import tensorflow as tf
 
-  chosen = tf.config.threading.get_intra_op_parallelism_threads()
-  chosen = chosen or int(os.environ.get(OPERATION_THREADS, '0') or '0')
+  chosen = tf.config.threading.get_intra_op_parallelism_threads() or _operation_threads()
   if not chosen:
     return "operations on as many threads as TensorFlow's default"
   return f'operations on {chosen} thread{"s" * (chosen > 1)} each'
