@@ -1,4 +1,4 @@
-"""Both contexts train the same model with the processes of `tff.learning`."""
+"""All contexts train the same model with the processes of `tff.learning`."""
 
 import collections
 
@@ -108,28 +108,31 @@ _PROCESSES = {
     for name in _PROCESSES
   ],
 )
-def test_learning_process_gives_the_same_model(name, contexts):
+def test_learning_process_gives_the_same_model(name, all_contexts):
   process = _PROCESSES[name]()
   data = _client_data(3)
   weights = {}
-  for runtime, context in contexts.items():
+  for runtime, context in all_contexts.items():
     with tff.framework.get_context_stack().install(context):
       state = process.initialize()
       start = process.get_model_weights(state).trainable
       for _ in range(2):
         state = process.next(state, data).state
       weights[runtime] = process.get_model_weights(state).trainable
-  for first, second, initial in zip(weights['native'], weights['accelerated'], start, strict=True):
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-6)
-    assert not np.allclose(second, initial)  # Both moved.
+  assert list(weights) == ['native', 'accelerated', 'remote']
+  for native, accelerated, remote, initial in zip(*weights.values(), start, strict=True):
+    np.testing.assert_allclose(native, accelerated, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(native, remote, rtol=0, atol=1e-6)
+    assert not np.allclose(native, initial)  # All moved.
 
 
-def test_evaluation_gives_the_same_metrics(contexts):
+def test_evaluation_gives_the_same_metrics(all_contexts):
   evaluate = tff.learning.algorithms.build_fed_eval(_model_fn)
   metrics = []
-  for context in contexts.values():
+  for context in all_contexts.values():
     with tff.framework.get_context_stack().install(context):
       output = evaluate.next(evaluate.initialize(), _client_data(2))
       metrics.append(output.metrics['client_work']['eval']['current_round_metrics'])
-  assert metrics[0]['num_examples'] == metrics[1]['num_examples'] == 15
-  assert metrics[0]['loss'] == pytest.approx(metrics[1]['loss'], abs=1e-6)
+  assert [found['num_examples'] for found in metrics] == [15, 15, 15]
+  for found in metrics[1:]:
+    assert found['loss'] == pytest.approx(metrics[0]['loss'], abs=1e-6)

@@ -1,4 +1,4 @@
-"""Both contexts take and give the same values, sequences among them."""
+"""All contexts take and give the same values, sequences among them."""
 
 import collections
 
@@ -28,7 +28,7 @@ def total(values):
   return values.reduce(0, lambda x, y: x + y)
 
 
-@pytest.mark.usefixtures('context')
+@pytest.mark.usefixtures('runtime')
 class TestValues:
   def test_structure_keeps_its_containers(self):
     pair = collections.namedtuple('pair', ['x', 'y'])
@@ -112,7 +112,7 @@ class TestValues:
       assert computation([0, 1, 2, 3]) == [10, 11, 12, 13]
 
 
-@pytest.mark.usefixtures('context')
+@pytest.mark.usefixtures('runtime')
 class TestSequences:
   def test_empty_list(self):
     assert total([]) == 0

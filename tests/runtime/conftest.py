@@ -1,4 +1,4 @@
-"""The two contexts of one machine, for tests that both have to pass, and workers on it."""
+"""The two contexts of one machine, workers on it, and all three, for tests that each passes."""
 
 import contextlib
 import os
@@ -75,6 +75,31 @@ def context(request, contexts):
 
   with tff.framework.get_context_stack().install(contexts[request.param]) as context:
     yield context
+
+
+@pytest.fixture(scope='module')
+def remote_context(services):
+  from tff_robust.runtime import remote
+
+  with (
+    services() as addresses,
+    contextlib.closing(remote.RemoteContext(addresses, retry_seconds=5.0)) as context,
+  ):
+    yield context
+
+
+@pytest.fixture(scope='module')
+def all_contexts(contexts, remote_context):
+  return {**contexts, 'remote': remote_context}
+
+
+@pytest.fixture(params=['native', 'accelerated', 'remote'])
+def runtime(request, all_contexts):
+  """The name of each runtime, whose context is installed."""
+  import tensorflow_federated as tff
+
+  with tff.framework.get_context_stack().install(all_contexts[request.param]):
+    yield request.param
 
 
 @pytest.fixture
