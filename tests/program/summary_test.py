@@ -197,6 +197,12 @@ def test_table_prints_epsilon_beside_its_conditions():
   assert 'The noise is secret.' in text
 
 
+def test_table_never_prints_an_epsilon_below_the_true_one():
+  text = summarize(privacy=statement(11.8001)).table()
+  assert 'epsilon = 11.9 at delta = 1e-05' in text
+  assert '11.81' in text  # With a digit more in the statement.
+
+
 def test_table_prints_the_reason_where_there_is_no_epsilon():
   text = summarize(privacy=statement(None, 'gradients are not clipped.')).table()
   assert 'none: gradients are not clipped.' in text

@@ -4,7 +4,19 @@ Free of TensorFlow. `tff_robust.privacy.accounting` makes the statements.
 """
 
 import dataclasses
+import decimal
 from typing import Any
+
+
+def rounded_up(value: float, *, digits: int) -> str:
+  """Returns a privacy figure as text that is never below it.
+
+  Args:
+    value: At least 0.
+    digits: Significant digits; a value that needs no more of them stays as it is.
+  """
+  context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
+  return f'{float(context.create_decimal_from_float(value)):.{digits}g}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +93,7 @@ class PrivacyStatement:
     rows = [header] + [
       (
         figure.view,
-        'none' if figure.epsilon is None else f'{figure.epsilon:.4g}',
+        'none' if figure.epsilon is None else rounded_up(figure.epsilon, digits=4),
         f'{figure.delta:g}',
         figure.accountant,
         f'{figure.compositions} x z={figure.noise_multiplier:.4g}',

@@ -180,8 +180,9 @@ def _privacy(statement: privacy_statement.PrivacyStatement) -> str:
   figure = statement.main
   if figure.epsilon is None:
     return f'none: {figure.reason}'
+  epsilon = privacy_statement.rounded_up(figure.epsilon, digits=3)
   return (
-    f'epsilon = {figure.epsilon:.3g} at delta = {figure.delta:g} ({figure.accountant};'
+    f'epsilon = {epsilon} at delta = {figure.delta:g} ({figure.accountant};'
     f' {figure.adjacency}; {figure.sampling_model})'
   )
 
