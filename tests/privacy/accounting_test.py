@@ -295,6 +295,40 @@ def test_states_its_assumptions():
   assert 'not below' not in text()
 
 
+@pytest.mark.parametrize(
+  ('changes', 'adjacency', 'words'),
+  [
+    (
+      {},
+      'add or remove one example',
+      'while an example is removed: its gradient then counts as zero.',
+    ),
+    (
+      {'batch_sampling': 'shuffle', 'local_epochs': 1},
+      'zero out one example',
+      'while an example is zeroed out: its gradient then counts as zero.',
+    ),
+    (
+      {
+        'algorithm': 'fed_sgd',
+        'batch_sampling': 'shuffle',
+        'steps_per_participation': 1,
+        'accountants': ('rdp',),
+      },
+      'replace one example',
+      'while an example is replaced by another.',
+    ),
+  ],
+)
+def test_assumptions_say_what_happens_to_an_example_as_the_adjacency_does(
+  changes, adjacency, words
+):
+  statement = _account(_mechanism(), **changes)
+  (sentence,) = [text for text in statement.assumptions if 'stay as they are' in text]
+  assert sentence.endswith(words)
+  assert statement.main.adjacency == adjacency
+
+
 def test_table_prints_conditions_beside_the_figure():
   statement = _account(_mechanism(), accountants=('pld',))
   line = next(line for line in statement.table().splitlines() if line.startswith('example'))

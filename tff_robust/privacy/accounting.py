@@ -242,6 +242,7 @@ def account(
       participations=participations,
       examples_per_client=examples_per_client,
       delta=delta,
+      adjacency=figures[0].adjacency,
       amplified_by=None
       if amplification == 'none' or (batch_sampling, algorithm) == ('shuffle', 'fed_avg')
       else batch_sampling,

@@ -7,6 +7,13 @@ import dataclasses
 import decimal
 from typing import Any
 
+# What happens to an example, by adjacency in words.
+_CHANGES = {
+  'add or remove one example': 'removed: its gradient then counts as zero',
+  'zero out one example': 'zeroed out: its gradient then counts as zero',
+  'replace one example': 'replaced by another',
+}
+
 
 def rounded_up(value: float, *, digits: int) -> str:
   """Returns a privacy figure as text that is never below it.
@@ -118,6 +125,7 @@ def assumptions(
   participations: int,
   examples_per_client: int,
   delta: float,
+  adjacency: str,
   amplified_by: str | None,
   noise_source: str,
 ) -> tuple[str, ...]:
@@ -127,6 +135,7 @@ def assumptions(
     participations: Rounds in which the client takes part, those done twice counted twice.
     examples_per_client: Size of its data set.
     delta: The delta of the statement.
+    adjacency: That of the example view, in words.
     amplified_by: Sampling that the example view is credited with, 'poisson' or 'shuffle'
       (fixed-size samples), or None.
     noise_source: 'seeded' or 'entropy'.
@@ -136,7 +145,7 @@ def assumptions(
     'Only noised messages leave the client: losses, norms and scores computed from un-noised'
     ' gradients are for simulation and are not covered.',
     'The number of examples of a client, the batch size and the number of steps are public, and'
-    ' stay as they are while an example is removed: its gradient then counts as zero.',
+    f' stay as they are while an example is {_CHANGES[adjacency]}.',
     'Choosing hyper-parameters on the same data is not covered.',
     'No gradient of an example is NaN or infinite: one that is makes the whole message NaN, which'
     ' tells of it.',
