@@ -65,6 +65,10 @@ def test_defaults_depend_on_the_algorithm():
       ['client_learning_rate=-1.0', 'above 0'],
     ),
     (lambda: config.PrivacyConfig(l2_norm_clip=0.0, noise_multiplier=1.0), ['l2_norm_clip=0.0']),
+    (
+      lambda: config.PrivacyConfig(l2_norm_clip=1e300, noise_multiplier=1.0),
+      ['l2_norm_clip=1e+300', 'between 1e-15 and 1e+15'],
+    ),
     (lambda: config.PrivacyConfig(l2_norm_clip=1.0), ['needs noise_multiplier']),
     (lambda: config.PrivacyConfig(noise_multiplier=1.0), ['no effect without l2_norm_clip']),
     (lambda: config.PrivacyConfig(delta=1.0), ['delta=1.0']),

@@ -233,8 +233,7 @@ class PrivacyConfig:
     checks.known_name('accountant', self.accountant, ACCOUNTANTS)
     checks.in_open_unit_interval('delta', self.delta)
     if self.enabled:
-      checks.positive('l2_norm_clip', typing.cast(float, self.l2_norm_clip))
-      checks.at_least('l2_norm_clip', typing.cast(float, self.l2_norm_clip), mechanisms.LEAST_CLIP)
+      mechanisms.check_l2_norm_clip(typing.cast(float, self.l2_norm_clip))
       if self.noise_multiplier is None:
         raise ValueError(
           f'l2_norm_clip={self.l2_norm_clip} needs noise_multiplier; give 0 to clip only.'

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tff_robust.privacy import mechanisms
@@ -62,6 +63,16 @@ def test_default_is_dp_sgd_and_values_are_frozen():
   [
     ({'l2_norm_clip': 0.0}, 'l2_norm_clip=0.0'),
     ({'l2_norm_clip': float('nan')}, 'l2_norm_clip=nan'),
+    ({'l2_norm_clip': 1e-16}, 'l2_norm_clip=1e-16 must lie between 1e-15 and 1e'),
+    ({'l2_norm_clip': 1e300}, r'l2_norm_clip=1e\+300 must lie between 1e-15 and 1e\+15'),
+    (
+      {'noise_scale': 'per_example_sum', 'expected_batch_size': 1e80},
+      r'expected_batch_size=1e\+80 makes noise of standard deviation 4e\+40',
+    ),
+    (
+      {'noise_scale': 'on_mean', 'expected_batch_size': 1e40},
+      r'expected_batch_size=1e\+40 makes noise of standard deviation 4e\+40',
+    ),
     ({'noise_multiplier': -1.0}, 'noise_multiplier=-1.0'),
     ({'expected_batch_size': 0}, 'expected_batch_size=0'),
     ({'clip_unit': 'exmple'}, "Did you mean 'example'"),
@@ -71,3 +82,18 @@ def test_default_is_dp_sgd_and_values_are_frozen():
 def test_refuses_bad_values_by_name(changes, message):
   with pytest.raises(ValueError, match=message):
     _mechanism(**changes)
+
+
+@pytest.mark.parametrize('clip_unit', mechanisms.CLIP_UNITS)
+@pytest.mark.parametrize('noise_scale', mechanisms.NOISE_SCALES)
+def test_float32_holds_the_noise_of_everything_that_a_run_may_ask_for(clip_unit, noise_scale):
+  mechanism = _mechanism(
+    l2_norm_clip=1e15,
+    noise_multiplier=1e6,
+    expected_batch_size=2**30,
+    clip_unit=clip_unit,
+    noise_scale=noise_scale,
+  )
+  assert np.isfinite(np.float32(mechanism.l2_norm_clip) ** 2)
+  for stddev in (mechanism.noise_stddev, mechanism.noise_stddev / mechanism.gain):
+    assert np.isfinite(np.float32(5.7) * np.float32(stddev))

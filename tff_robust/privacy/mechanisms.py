@@ -41,9 +41,22 @@ from tff_robust import checks
 
 CLIP_UNITS = ('example', 'minibatch_mean')
 NOISE_SCALES = ('sum_then_divide', 'on_mean', 'per_example_sum')
-LEAST_CLIP = 1e-15
+# Squares of what is clipped must neither vanish nor overflow in float32.
+LEAST_CLIP, MOST_CLIP = 1e-15, 1e15
 # What float32 noise and the accountants can work with.
 LEAST_NOISE, MOST_NOISE = 1e-6, 1e6
+# Draws reach 5.7 standard deviations, and float32 ends at 3.4e38.
+_MOST_STDDEV = 1e37
+
+
+def check_l2_norm_clip(l2_norm_clip: float) -> None:
+  """Raises ValueError unless gradients can be clipped to this norm in float32."""
+  checks.positive('l2_norm_clip', l2_norm_clip)
+  if not LEAST_CLIP <= l2_norm_clip <= MOST_CLIP:
+    raise ValueError(
+      f'l2_norm_clip={l2_norm_clip} must lie between {LEAST_CLIP:g} and {MOST_CLIP:g}, so that'
+      ' float32 can hold the squares of what is clipped.'
+    )
 
 
 def check_noise_multiplier(noise_multiplier: float) -> None:
@@ -61,7 +74,7 @@ class Mechanism:
   """One gradient mechanism as plain values; the module's table defines the properties.
 
   Attributes:
-    l2_norm_clip: Norm to which gradients are clipped, at least `LEAST_CLIP`.
+    l2_norm_clip: Norm to which gradients are clipped, from `LEAST_CLIP` to `MOST_CLIP`.
     noise_multiplier: Standard deviation of the noise in units of `l2_norm_clip`, before
       `noise_scale` is applied, from `LEAST_NOISE` to `MOST_NOISE`; 0 clips without noise and
       gives no privacy.
@@ -71,7 +84,7 @@ class Mechanism:
     noise_scale: One of `NOISE_SCALES`.
 
   Raises:
-    ValueError: On a value outside of what is said above.
+    ValueError: On a value outside of what is said above, or if float32 cannot hold the noise.
   """
 
   l2_norm_clip: float
@@ -81,13 +94,20 @@ class Mechanism:
   noise_scale: str = 'sum_then_divide'
 
   def __post_init__(self) -> None:
-    checks.positive('l2_norm_clip', self.l2_norm_clip)
-    # Squares of what is clipped must not vanish in float32.
-    checks.at_least('l2_norm_clip', self.l2_norm_clip, LEAST_CLIP)
+    check_l2_norm_clip(self.l2_norm_clip)
     check_noise_multiplier(self.noise_multiplier)
     checks.positive('expected_batch_size', self.expected_batch_size)
     checks.known_name('clip_unit', self.clip_unit, CLIP_UNITS)
     checks.known_name('noise_scale', self.noise_scale, NOISE_SCALES)
+    # Noise is drawn on a sum, which is multiplied by the gain afterwards.
+    largest = max(self.noise_stddev, self.noise_stddev / self.gain)
+    if largest > _MOST_STDDEV:
+      raise ValueError(
+        f'noise_multiplier={self.noise_multiplier} with l2_norm_clip={self.l2_norm_clip} and'
+        f' expected_batch_size={self.expected_batch_size} makes noise of standard deviation'
+        f' {largest:g}, more than the {_MOST_STDDEV:g} that float32 can hold; change one of the'
+        ' three.'
+      )
 
   @property
   def gain(self) -> float:
