@@ -119,6 +119,16 @@ def test_defaults_depend_on_the_algorithm():
       lambda: config.AttackConfig(attack='sign_flip', every=0, num_byzantine=1),
       ['attack_every=0', 'at least 1'],
     ),
+    *(
+      (
+        lambda name=name, view=view: config.AttackConfig(
+          attack=name, knowledge=view, num_byzantine=1
+        ),
+        [f'attack_knowledge={view!r}', f"attack '{name}', which allows: own_messages."],
+      )
+      for name in ('gaussian', 'infinite', 'nan', 'zero')
+      for view in ('honest_messages', 'honest_clean', 'own_clean')
+    ),
     (
       lambda: config.AttackConfig(attack='label_flip', knowledge='own_clean', num_byzantine=1),
       ['attack_knowledge=own_clean', 'no effect', 'label_flip'],
@@ -219,6 +229,13 @@ def test_preaggregators_read_the_same_options_as_the_rule():
   assert aggregation.preaggregators == ('nearest_neighbor_mixing', 'bucketing')
   assert aggregation.options == {'max_byzantine': 2, 'bucket_size': 3}
   assert aggregation.rows_before_rule(25) == 9
+
+
+@pytest.mark.parametrize('attack', ['gaussian', 'infinite', 'nan', 'zero'])
+def test_attacks_that_read_nothing_need_no_view_and_may_name_theirs(attack):
+  left_out = config.AttackConfig(attack=attack, num_byzantine=1)
+  assert left_out.knowledge == 'own_messages'
+  assert left_out == config.AttackConfig(attack=attack, knowledge='own_messages', num_byzantine=1)
 
 
 def test_one_attacker_matches_noise_that_it_is_told():

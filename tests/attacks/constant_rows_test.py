@@ -9,7 +9,7 @@ def test_attack_sends_as_many_rows_as_there_are_attackers_and_looks_at_nothing()
     'three', lambda **shape: constant_rows.constant_rows(3.0, **shape)
   )
   assert built.name == 'three'
-  assert built.knowledge_modes == attack.KNOWLEDGE
+  assert built.knowledge_modes == ('own_messages',)
   view = attack.View(
     messages=tf.fill([7, 4], np.float32('nan')),
     own_messages=tf.ones([2, 4]),

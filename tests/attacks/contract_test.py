@@ -1,5 +1,6 @@
 """What every attack promises, asked of every attack of the registry, and of attacks that fail."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -49,6 +50,17 @@ def test_keeps_its_promises_and_shows_its_deviations(by_messages, promise):
 @pytest.mark.parametrize('promise', attack_contract.DATA_PROMISES)
 def test_keeps_its_promises_by_data(by_data, promise):
   attack_contract.check(by_data, promise)
+
+
+def test_attacks_that_read_no_message_and_no_others_take_one_view_alone(by_messages):
+  generator = np.random.default_rng(3)
+  first, second = (
+    by_messages.send(by_messages.initial_state(), rows[:11], rows[11:])[1].numpy()
+    # Mostly noise, so that Krum selects attackers who step against the mean.
+    for rows in generator.normal(0.1, size=[2, 13, attack_trial.DIMENSION]).astype(np.float32)
+  )
+  reads_none = first.tobytes() == second.tobytes()
+  assert reads_none == (by_messages.entry.knowledge == ('own_messages',))
 
 
 # Attacks with one mistake each.

@@ -22,6 +22,7 @@ from tff_robust.attacks import knowledge
 KNOWLEDGE = knowledge.ALL
 HONEST_KNOWLEDGE = knowledge.HONEST
 OWN_KNOWLEDGE = knowledge.OWN
+LEAST_KNOWLEDGE = knowledge.LEAST
 
 
 class View(NamedTuple):

@@ -36,4 +36,4 @@ def build_attack(name: str, rows: Callable[..., signatures.Updates]) -> attack.A
     shape = tf.shape(view.own_messages)
     return state, rows(num_byzantine=shape[0], dimension=shape[1])
 
-  return attack.Attack(name, attack.KNOWLEDGE, attack.stateless, apply)
+  return attack.Attack(name, attack.LEAST_KNOWLEDGE, attack.stateless, apply)

@@ -47,4 +47,4 @@ def build_gaussian(*, noise_stddev: float = 200.0) -> attack.Attack:
       seed, num_byzantine=shape[0], dimension=shape[1], noise_stddev=noise_stddev
     )
 
-  return attack.Attack(NAME, attack.KNOWLEDGE, attack.stateless, apply)
+  return attack.Attack(NAME, attack.LEAST_KNOWLEDGE, attack.stateless, apply)

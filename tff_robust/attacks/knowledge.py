@@ -10,3 +10,5 @@ HONEST = ('honest_messages', 'honest_clean')
 # own_clean: the same before the noise.
 OWN = ('own_messages', 'own_clean')
 ALL = HONEST + OWN
+# For attacks that read no message: their own have the shape of what they send.
+LEAST = OWN[:1]

@@ -112,11 +112,11 @@ ATTACKS: dict[str, entry_lib.Entry] = {
     needs_no_spread_with='attack_noise_stddev',
   ),
   'gaussian': _attack(
-    'gaussian', {'attack_noise_stddev': 'noise_stddev'}, attack_noise_stddev=200.0
+    'gaussian', {'attack_noise_stddev': 'noise_stddev'}, views.LEAST, attack_noise_stddev=200.0
   ),
-  'infinite': _attack('infinite', {}),
-  'nan': _attack('nan', {}),
-  'zero': _attack('zero', {}),
+  'infinite': _attack('infinite', {}, views.LEAST),
+  'nan': _attack('nan', {}, views.LEAST),
+  'zero': _attack('zero', {}, views.LEAST),
   'replay': _attack('replay', {'attack_delay': 'delay'}, attack_delay=1),
   'model_replacement': _attack(
     'model_replacement',
