@@ -75,22 +75,30 @@ def prepare() -> Callable[[], int]:
   )
   cells = matrix_cells.build_cells(folder, values.rules, values.attacks, setting)
   if setting.dirichlet_alpha is not None:
-    _check_dealing(next(iter(cells.values()))[0])
+    _check_dealing([configured for configured, _ in cells.values()])
   return lambda: run(
     folder, cells, values.rules, values.attacks, num_byzantine=setting.num_byzantine
   )
 
 
-def _check_dealing(configured: Any) -> None:
-  """Raises ValueError when the examples cannot be dealt to the clients; all cells deal alike."""
+def _check_dealing(configurations: Sequence[Any]) -> None:
+  """Raises ValueError when the examples cannot be dealt to the clients of a cell."""
   from binaries import experiment
   from tff_robust.data import load
 
   experiment.before_tensorflow()
   from binaries import federated_data
 
-  dataset = load.load_dataset(configured.data.dataset)
-  federated_data.deal(dataset, configured.data, seed=configured.seed)
+  # Cells differ in whether the server holds a root set, which no client gets.
+  for configured in {configured.data: configured for configured in configurations}.values():
+    dataset = load.load_dataset(configured.data.dataset)
+    try:
+      federated_data.deal(dataset, configured.data, seed=configured.seed)
+    except ValueError as error:
+      raise ValueError(
+        f'dirichlet_alpha={configured.data.dirichlet_alpha} leaves some of the'
+        f' {matrix_cells.NUM_CLIENTS} clients of a matrix without examples; raise dirichlet_alpha.'
+      ) from error
 
 
 def has_ended(summary_file: pathlib.Path) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tff_robust import registry
+from tff_robust.aggregators import subset_limit
 
 NUM_CLIENTS = 25
 # What a matrix has unless it is told otherwise.
@@ -81,7 +83,8 @@ def configuration(rule: str, attack: str, setting: Setting) -> Any:
 
 
 def _rule_options(rule: str, num_byzantine: int) -> dict[str, Any]:
-  own = {'max_byzantine': num_byzantine, 'num_selected': NUM_CLIENTS - 2 * num_byzantine}
+  num_selected = max(1, NUM_CLIENTS - 2 * num_byzantine)
+  own = {'max_byzantine': num_byzantine, 'num_selected': num_selected}
   return _needed(registry.AGGREGATORS[rule], own)
 
 
@@ -94,6 +97,42 @@ def _needed(entry: registry.Entry, own: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a value for each option that has to be given: our own, else the option's example."""
   needed = [option for option in entry.reads if option not in entry.defaults]
   return {option: own.get(option, registry.OPTIONS[option].example) for option in needed}
+
+
+def _check_rule(rule: str, num_byzantine: int) -> None:
+  """Raises ValueError for a rule that is not defined for so many Byzantine clients."""
+  entry = registry.AGGREGATORS[rule]
+  _check_size('rule', rule, entry, _rule_options(rule, num_byzantine), num_byzantine)
+  if entry.searches_subsets and math.comb(NUM_CLIENTS, num_byzantine) > subset_limit.MAX_SUBSETS:
+    raise ValueError(
+      f'rule {rule!r} would search more than {subset_limit.MAX_SUBSETS:,} subsets of clients with'
+      f' num_byzantine={num_byzantine}; lower num_byzantine or leave {rule} out of rules.'
+    )
+
+
+def _check_attack(attack: str, rules: Sequence[str], num_byzantine: int) -> None:
+  """Raises ValueError for an attack that so many clients, or one on these rules, cannot make."""
+  if attack not in registry.ATTACKS:
+    return
+  entry = registry.ATTACKS[attack]
+  _check_size('attack', attack, entry, _attack_options(attack, num_byzantine), num_byzantine)
+  for rule in rules:
+    if entry.takes_rule and registry.AGGREGATORS[rule].needs_root:
+      raise ValueError(
+        f'attack {attack!r} tries its step on the rule, but rule {rule!r} answers with a root set,'
+        f' which only the server holds; leave {rule} out of rules or {attack} out of attacks.'
+      )
+
+
+def _check_size(
+  kind: str, name: str, entry: registry.Entry, options: Mapping[str, Any], num_byzantine: int
+) -> None:
+  required = entry.required_clients({**entry.defaults, **options})
+  if required > NUM_CLIENTS:
+    raise ValueError(
+      f'{kind} {name!r} needs at least {required} clients with num_byzantine={num_byzantine}, but a'
+      f' matrix has {NUM_CLIENTS}; lower num_byzantine or leave {name} out of {kind}s.'
+    )
 
 
 def build_cells(
@@ -115,6 +154,15 @@ def build_cells(
   from tff_robust.program import run_folder
 
   run_folder.check_is_no_file(folder)
+  if setting.num_byzantine >= NUM_CLIENTS:
+    raise ValueError(
+      f'num_byzantine={setting.num_byzantine} leaves no honest client of the {NUM_CLIENTS} of a'
+      ' matrix; lower it.'
+    )
+  for rule in rules:
+    _check_rule(rule, setting.num_byzantine)
+  for attack in attacks:
+    _check_attack(attack, rules, setting.num_byzantine)
   cells = {}
   for rule in rules:
     for attack in attacks:

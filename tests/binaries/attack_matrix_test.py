@@ -110,6 +110,7 @@ def test_every_rule_meets_every_attack_unless_it_is_refused_by_name(tmp_path, ru
     ('--num_byzantine=0', 'num_byzantine'),
     ('--dirichlet_alpha=0', 'dirichlet_alpha=0.0'),
     ('--num_byzantine=10', "'bulyan'"),
+    ('--num_byzantine=13', 'lower num_byzantine or leave krum out of rules.'),
     ('--rules=', 'rules is an empty list'),
     ('--attacks=', 'attacks is an empty list'),
     ('--runtime=remote', '<accelerated|native>'),
@@ -128,7 +129,11 @@ def test_bad_flags_are_refused_in_one_sentence(flag, words):
   ('flags', 'words'),
   [
     (['--num_byzantine=25', '--rules=mean'], 'leaves no honest client'),
-    (['--dirichlet_alpha=0.001', '--rules=mean'], 'raise dirichlet_alpha or lower num_clients'),
+    (
+      ['--dirichlet_alpha=0.001', '--rules=mean'],
+      'dirichlet_alpha=0.001 leaves some of the 25 clients of a matrix without examples;'
+      ' raise dirichlet_alpha.',
+    ),
   ],
 )
 def test_settings_that_cannot_train_are_refused_before_any_cell(flags, words, tmp_path):

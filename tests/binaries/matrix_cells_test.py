@@ -76,3 +76,65 @@ def test_setting_reaches_the_experiment():
   assert (cell.data.partition, cell.data.dirichlet_alpha) == ('dirichlet', 0.5)
   assert cell.aggregation.options == {'max_byzantine': 10, 'num_selected': 5}
   assert cell.attack.num_byzantine == 10
+
+
+@pytest.mark.parametrize(
+  ('rules', 'attacks', 'num_byzantine', 'sentence'),
+  [
+    (
+      ['mean', 'bulyan'],
+      ['none'],
+      6,
+      "rule 'bulyan' needs at least 27 clients with num_byzantine=6, but a matrix has 25;"
+      ' lower num_byzantine or leave bulyan out of rules.',
+    ),
+    (
+      ['multi_krum'],
+      ['none'],
+      13,
+      "rule 'multi_krum' needs at least 29 clients with num_byzantine=13, but a matrix has 25;"
+      ' lower num_byzantine or leave multi_krum out of rules.',
+    ),
+    (
+      ['mean'],
+      ['fang_krum'],
+      12,
+      "attack 'fang_krum' needs at least 27 clients with num_byzantine=12, but a matrix has 25;"
+      ' lower num_byzantine or leave fang_krum out of attacks.',
+    ),
+    (
+      ['smea'],
+      ['none'],
+      8,  # 1,081,575 subsets of 17 clients.
+      "rule 'smea' would search more than 200,000 subsets of clients with num_byzantine=8;"
+      ' lower num_byzantine or leave smea out of rules.',
+    ),
+    (
+      ['fltrust'],
+      ['optimal_ipm'],
+      2,
+      "attack 'optimal_ipm' tries its step on the rule, but rule 'fltrust' answers with a root"
+      ' set, which only the server holds; leave fltrust out of rules or optimal_ipm out of'
+      ' attacks.',
+    ),
+    (
+      ['mean'],
+      ['none'],
+      25,
+      'num_byzantine=25 leaves no honest client of the 25 of a matrix; lower it.',
+    ),
+  ],
+)
+def test_cells_that_cannot_be_are_refused_by_what_a_matrix_can_change(
+  tmp_path, rules, attacks, num_byzantine, sentence
+):
+  setting = SETTING._replace(num_byzantine=num_byzantine)
+  with pytest.raises(ValueError) as caught:
+    matrix_cells.build_cells(tmp_path, rules, attacks, setting)
+  assert str(caught.value) == sentence
+
+
+def test_a_majority_of_attackers_meets_rules_that_are_told_no_number(tmp_path):
+  setting = SETTING._replace(num_byzantine=24)
+  cells = matrix_cells.build_cells(tmp_path, ['mean'], ['none', 'sign_flip'], setting)
+  assert len(cells) == 2
