@@ -185,7 +185,15 @@ def test_root_set_must_leave_something_to_the_clients(count):
 
 
 def test_hold_out_refuses_empty_parts():
-  with pytest.raises(ValueError, match='holds out 0'):
+  with pytest.raises(
+    ValueError, match=r'^validation_fraction=0\.1 of 4 .*holds out 0.*raise it\.$'
+  ):
     partition.hold_out(4, fraction=0.1, generator=_generator())
-  with pytest.raises(ValueError, match=r'fraction=1\.0 must lie strictly between 0 and 1'):
+  with pytest.raises(
+    ValueError, match=r'^validation_fraction=0\.9 of 4 .*holds out 4.*lower it\.$'
+  ):
+    partition.hold_out(4, fraction=0.9, generator=_generator())
+  with pytest.raises(
+    ValueError, match=r'^validation_fraction=1\.0 must lie strictly between 0 and 1'
+  ):
     partition.hold_out(4, fraction=1.0, generator=_generator())

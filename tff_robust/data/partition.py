@@ -27,12 +27,12 @@ def hold_out(
   Raises:
     ValueError: If either part would be empty.
   """
-  checks.in_open_unit_interval('fraction', fraction)
+  checks.in_open_unit_interval('validation_fraction', fraction)
   held_out = round(fraction * num_examples)
   if not 0 < held_out < num_examples:
     raise ValueError(
-      f'fraction={fraction} of num_examples={num_examples} holds out {held_out}; both parts need'
-      ' at least one example: change fraction.'
+      f'validation_fraction={fraction} of {num_examples} training examples holds out {held_out};'
+      f' at least one must be held out and one be left: {"lower" if held_out else "raise"} it.'
     )
   order = generator.permutation(num_examples)
   return np.sort(order[held_out:]), np.sort(order[:held_out])
