@@ -120,18 +120,23 @@ def run(
   """Runs what is missing, then writes `matrix.csv` and `matrix.png` and prints the table.
 
   Returns:
-    0, or the exit status of the cell that a signal interrupted; the matrix ends with it.
+    0, or the exit status of the cell that a signal interrupted, or whose checkpoints cannot be
+    read; the matrix ends with it.
   """
   from binaries import experiment
-  from tff_robust.program import summary
+  from tff_robust.program import run_folder, summary
 
   accuracies: dict[tuple[str, str], float] = {}
   for number, (cell, (configured, options)) in enumerate(cells.items(), start=1):
     summary_file = options.output_dir / summary.FILE_NAME
     if not has_ended(summary_file):
       sys.stderr.write(f'{number} of {len(cells)}: {cell[0]} against {cell[1]}\n')
-      with contextlib.closing(experiment.prepare(configured, options)) as prepared:
-        _, exit_status = prepared.run()
+      try:
+        with contextlib.closing(experiment.prepare(configured, options)) as prepared:
+          _, exit_status = prepared.run()
+      except run_folder.UnreadableError as error:
+        sys.stderr.write(f'{error}\n')
+        return command_line.BAD_INPUT
       if exit_status:
         sys.stderr.write('Interrupted after a whole round; give the command again to go on.\n')
         return exit_status

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from binaries import privacy_report, run_flags
+from binaries import command_line, privacy_report, run_flags
 from tff_robust import config
 from tff_robust.attacks import attack_schedule
 from tff_robust.data import load
@@ -61,7 +61,7 @@ class Experiment:
     """
     from tff_robust.program import history, plots, progress, releases
 
-    rounds, state = self.loop.start()
+    rounds, state = self.loop.start(tell=lambda sentence: print(sentence, file=sys.stderr))
     history_file = self.folder / history.FILE_NAME
     repeated = history.keep_before(history_file, rounds)
     if self.options.resume:
@@ -155,6 +155,9 @@ class Experiment:
     except KeyboardInterrupt as interrupt:
       print(f'\nInterrupted at once; to go on from the last checkpoint: {resume}', file=sys.stderr)
       return interruption.Interruption.status_at_once(interrupt)
+    except run_folder.UnreadableError as error:
+      print(error, file=sys.stderr)
+      return command_line.BAD_INPUT
     except errors.WorkerGoneError as error:
       print(f'\n{error}\nTo go on from the last whole round: {resume}', file=sys.stderr)
       return 1

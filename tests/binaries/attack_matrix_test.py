@@ -84,6 +84,23 @@ def test_interrupt_in_a_cell_ends_the_matrix(tmp_path, started):
   assert not (tmp_path / 'matrix.csv').exists()
 
 
+def test_checkpoints_of_a_cell_that_cannot_be_read_end_the_matrix_in_one_sentence(
+  tmp_path, monkeypatch, capsys
+):
+  begin(tmp_path, 'mean', 'none')
+
+  def refuse():
+    raise run_folder.UnreadableError('none can be read; delete them.')
+
+  monkeypatch.setattr(
+    experiment,
+    'prepare',
+    lambda configured, options: types.SimpleNamespace(run=refuse, close=lambda: None),
+  )
+  assert run(tmp_path) == 2
+  assert capsys.readouterr().err.splitlines()[1:] == ['none can be read; delete them.']
+
+
 def test_table_has_a_row_for_each_rule():
   text = attack_matrix.table(['mean', 'krum'], ['none', 'nan'], [[0.5, 0.1], [0.25, 1.0]])
   assert text.splitlines()[2:] == ['| mean | 0.50 | 0.10 |', '| krum | 0.25 | 1.00 |']

@@ -58,3 +58,38 @@ def test_examples_leave_the_device_with_the_experiment(tmp_path):
         array.gather(first)
   finally:
     experiment.contexts.close_context()
+
+
+def test_a_resumed_run_tells_of_damaged_checkpoints_and_refuses_to_go_on_without_any(
+  tmp_path, capfd
+):
+  described = config.ExperimentConfig(
+    data=config.DataConfig(num_clients=3),
+    training=config.TrainingConfig(num_rounds=2, clients_per_round=3, model='logistic'),
+    seed=0,
+  )
+  folder = tmp_path / 'run'
+
+  def run(**options):
+    chosen = run_flags.RunOptions(
+      output_dir=folder, checkpoint_every=1, evaluate_every=2, progress=False, **options
+    )
+    return experiment.prepare(described, chosen).run_and_report()
+
+  assert run() == 0
+  first, second = (folder / 'checkpoints' / f'state_after_round_{rounds}' for rounds in (1, 2))
+  (second / 'saved_model.pb').write_bytes(b'')
+  capfd.readouterr()
+  assert run(resume=True) == 0
+  told = capfd.readouterr().err.splitlines()
+  assert len([line for line in told if line.startswith(f'{second} cannot be read (')]) == 1
+  for damaged in (first, second):
+    (damaged / 'saved_model.pb').write_bytes(b'')
+  before = (folder / 'history.csv').read_bytes()
+  assert run(resume=True) == 2
+  told = capfd.readouterr().err
+  assert told.splitlines()[-1].startswith(
+    f'none of the checkpoints in {folder / "checkpoints"} can be read'
+  )
+  assert 'Traceback' not in told
+  assert (folder / 'history.csv').read_bytes() == before

@@ -25,6 +25,10 @@ _PACKAGES = (
 _VARIABLES = ('TF_ENABLE_ONEDNN_OPTS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS')
 
 
+class UnreadableError(ValueError):
+  """What is kept of a run is nothing that it could go on from; in one sentence, for its user."""
+
+
 def default_folder(experiment: config.ExperimentConfig) -> pathlib.Path:
   """Returns a folder under `runs/` that does not exist, named by the time, rule and attack."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')

@@ -72,10 +72,17 @@ class TrainingLoop:
   checkpoint_every: int
   certificate: certificates.KrumCertificate | None = None
 
-  def start(self) -> tuple[int, Any]:
-    """Returns the rounds done and the state of the newest checkpoint, else the beginning."""
+  def start(self, *, tell: Callable[[str], None] = lambda sentence: None) -> tuple[int, Any]:
+    """Returns the rounds done and the state of the newest checkpoint, else the beginning.
+
+    Args:
+      tell: Called with a sentence for each checkpoint that cannot be read.
+
+    Raises:
+      run_folder.UnreadableError: If there are checkpoints and none of them can be read.
+    """
     initial = self.process.initialize()
-    return self.saved.newest(initial) or (0, initial)
+    return self.saved.newest(initial, tell=tell) or (0, initial)
 
   def run(
     self,
