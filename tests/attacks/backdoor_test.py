@@ -64,15 +64,12 @@ def test_takes_a_client_without_examples():
   assert labels.shape == (0,)
 
 
-def test_measures_success_on_stamped_examples_of_other_classes():
+def test_success_is_measured_on_stamped_examples_of_other_classes():
   labels = np.array([0, 7, 2, 7, 4], np.int32)
   images, truth = backdoor.triggered_examples(_images(5), labels, target_class=7, **_OPTIONS)
   np.testing.assert_array_equal(truth, [0, 2, 4])
   expected = backdoor.stamp(_images(5), **_OPTIONS).numpy()[[0, 2, 4]]
   np.testing.assert_array_equal(images, expected)
-  rate = backdoor.attack_success_rate(np.array([7, 2, 7]), target_class=7)
-  assert float(rate) == pytest.approx(2 / 3)
-  assert np.isnan(backdoor.attack_success_rate(np.zeros(0), target_class=7))
 
 
 def test_plants_a_trigger_that_a_linear_model_learns_and_honest_data_does_not():
@@ -91,7 +88,7 @@ def test_plants_a_trigger_that_a_linear_model_learns_and_honest_data_does_not():
     features = np.c_[np.reshape(x, (len(x), -1)), np.ones(len(x))]
     weights = np.linalg.lstsq(features, np.eye(3)[y], rcond=None)[0]
     rows = np.c_[np.reshape(test, (len(test), -1)), np.ones(len(test))]
-    return float(backdoor.attack_success_rate((rows @ weights).argmax(axis=1), target_class=2))
+    return ((rows @ weights).argmax(axis=1) == 2).mean()
 
   poisoned = [value.numpy() for value in transform(images[:500], labels[:500])]
   assert success(*poisoned) > 0.95

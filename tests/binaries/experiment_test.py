@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from binaries import experiment, federated_data, run_flags
 from tff_robust import config
@@ -93,3 +95,29 @@ def test_a_resumed_run_tells_of_damaged_checkpoints_and_refuses_to_go_on_without
   )
   assert 'Traceback' not in told
   assert (folder / 'history.csv').read_bytes() == before
+
+
+def test_the_success_of_a_backdoor_is_the_share_of_other_classes_taken_for_its_target(tmp_path):
+  described = config.ExperimentConfig(
+    data=config.DataConfig(num_clients=5),
+    training=config.TrainingConfig(num_rounds=1, clients_per_round=5, model='logistic'),
+    attack=config.AttackConfig(
+      attack='backdoor', options={'attack_target_class': 3}, num_byzantine=1
+    ),
+    seed=0,
+  )
+  try:
+    prepared = experiment.prepare(described, run_flags.RunOptions(output_dir=tmp_path / 'run'))
+    # Class 3 for images that are brighter than the mean at a pixel beside the trigger, else 0.
+    kernel = np.zeros([8 * 8, 10], np.float32)
+    kernel[8 * 2 + 3, 3] = 1.0
+    weights = tff.learning.models.ModelWeights((kernel, np.zeros(10, np.float32)), ())
+    found = prepared.loop.evaluate(weights)
+    prepared.close()
+  finally:
+    experiment.contexts.close_context()
+  x, y = prepared.data.test
+  is_bright = x[:, 2, 3, 0] > prepared.data.channel_mean[0]
+  assert found['attack_success_rate'] == pytest.approx(is_bright[y != 3].mean(), abs=1e-6)
+  assert found['test_accuracy'] == pytest.approx(np.where(is_bright, y == 3, y == 0).mean())
+  assert 0.2 < found['attack_success_rate'] < 0.8

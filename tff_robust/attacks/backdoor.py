@@ -91,20 +91,6 @@ def triggered_examples(
   return tf.boolean_mask(stamped, others), tf.boolean_mask(labels, others)
 
 
-def attack_success_rate(predicted: Any, *, target_class: int) -> tf.Tensor:
-  """Returns the share of triggered examples that the model takes for the target class.
-
-  Args:
-    predicted: int [m], predictions for `triggered_examples`.
-    target_class: The attackers' class.
-
-  Returns:
-    float32 [], NaN without examples.
-  """
-  hits = tf.cast(tf.equal(tf.cast(predicted, tf.int32), target_class), tf.float32)
-  return tf.reduce_mean(hits)
-
-
 def build_backdoor(
   *,
   num_classes: int,
