@@ -203,6 +203,8 @@ def markdown(
   speeds: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
   """Returns the table of `Findings`, with the notes that belong to it."""
+  from tff_robust.testing import rule_findings
+
   lines = [
     '| rule | off its oracle by | contract | kappa: bound | kappa: found | time |',
     '| --- | --- | --- | --- | --- | --- |',
@@ -220,13 +222,19 @@ def markdown(
   lines += [
     '',
     f'- Oracle: the rule once more in NumPy, float64; the largest difference on'
-    f' {settings["num_stacks"]} random stacks, in units of their largest entry.',
+    f' {settings["num_stacks"]} random stacks, in units of their largest entry. Above'
+    f' {rule_findings.MOST_OFF:g} the rule fails.',
     '- Contract: promises of `tff_robust.testing.rule_contract` that are kept, and those that the'
     ' rule says it does not keep, and does not.',
     '- Kappa: the published bound, and the largest that a search of random and improved rows found.'
     ' That of smea is against the top eigenvalue.',
   ]
   for findings in found:
+    if not findings.meets_oracle:
+      lines.append(
+        f'- {findings.rule} fails: it is off its oracle by'
+        f' {_number(findings.oracle_deviation, ".1e")}, more than {rule_findings.MOST_OFF:g}.'
+      )
     lines += [f'- {findings.rule} breaks {name}: {said}' for name, said in findings.broken.items()]
     if findings.kappa_bound is not None and findings.kappa_found > findings.kappa_bound:
       lines.append(f'- {findings.rule} exceeds its bound on kappa.')

@@ -8,7 +8,7 @@ import pytest
 
 from binaries import rule_report
 from tff_robust import registry
-from tff_robust.testing import rule_contract
+from tff_robust.testing import rule_contract, rule_findings
 
 SETTINGS = {'num_stacks': 20, 'num_clients': 9, 'max_byzantine': 2, 'seed': 1}
 
@@ -56,6 +56,24 @@ def test_a_broken_promise_is_written_and_is_a_failure(tmp_path, monkeypatch, cap
   text = capsys.readouterr().out
   assert '| 15 of 17 |' in text
   assert "mean breaks survives_far_rows: AssertionError: rule 'mean' with n=" in text
+
+
+@pytest.mark.parametrize(
+  ('deviation', 'note'),
+  [
+    (0.002, '- krum fails: it is off its oracle by 2.0e-03, more than 0.001.'),
+    (float('inf'), '- krum fails: it is off its oracle by inf, more than 0.001.'),
+    (0.001, None),
+    (None, None),
+  ],
+)
+def test_a_rule_that_is_off_its_oracle_fails_and_is_said_to(
+  tmp_path, monkeypatch, capsys, deviation, note
+):
+  monkeypatch.setattr(rule_findings, 'oracle_deviation', lambda *args, **kwargs: deviation)
+  status = rule_report.run(tmp_path, ['krum'], SETTINGS, {})
+  notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('- krum')]
+  assert (status, notes) == ((0, []) if note is None else (1, [note]))
 
 
 def test_speed_names_the_largest_size_on_each_device():

@@ -10,7 +10,7 @@ from tff_robust.testing import rule_contract, rule_trial
 
 _DIMENSION = 8
 # Off an oracle by more, in units of the largest entry, a rule is another rule.
-_MOST_OFF = 1e-3
+MOST_OFF = 1e-3
 
 
 class Findings(NamedTuple):
@@ -47,7 +47,12 @@ class Findings(NamedTuple):
     """Whether every promise is kept or explained, no bound exceeded, and the oracle met."""
     bound = float('inf') if self.kappa_bound is None else self.kappa_bound
     keeps_bound = self.kappa_found is None or self.kappa_found <= bound
-    return not self.broken and keeps_bound and (self.oracle_deviation or 0.0) <= _MOST_OFF
+    return not self.broken and keeps_bound and self.meets_oracle
+
+  @property
+  def meets_oracle(self) -> bool:
+    """Whether the rule is no further off its oracle than `MOST_OFF`, or has none."""
+    return (self.oracle_deviation or 0.0) <= MOST_OFF
 
 
 def oracle_deviation(trial: rule_trial.RuleTrial, *, num_stacks: int, seed: int) -> float | None:
