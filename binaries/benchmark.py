@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from binaries import command_line, report_folder
+from binaries import command_line
 
 SCALES = ('full', 'smoke')
 
@@ -48,6 +48,7 @@ def prepare() -> Callable[[], int]:
 
   from binaries.benchmarks import measurement, report, sections, suites
   from tff_robust import checks, registry
+  from tff_robust.program import run_folder
   from tff_robust.runtime import contexts
 
   values = flags.FLAGS
@@ -68,7 +69,7 @@ def prepare() -> Callable[[], int]:
   for flag in ('torch_python', 'peers_python'):
     measurement.check_python(flag, values[flag].value)
   folder = pathlib.Path(values.output_dir)
-  report_folder.check(folder)
+  run_folder.check_can_be_written(folder)
   options = sections.Options(
     device=values.device,
     repetitions=values.repetitions,

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from binaries import command_line, report_folder
+from binaries import command_line
 
 SPEED_KEYS = ('rule', 'n', 'd', 'where', 'seconds', 'ratio')
 
@@ -68,6 +68,7 @@ def prepare() -> Callable[[], int]:
 
   from binaries.benchmarks import measurement, sections, suites
   from tff_robust import checks, registry
+  from tff_robust.program import run_folder
 
   values = flags.FLAGS
   checks.not_empty('rules', values.rules)
@@ -100,7 +101,7 @@ def prepare() -> Callable[[], int]:
     name: values[name].value for name in ('num_stacks', 'num_clients', 'max_byzantine', 'seed')
   }
   folder, rules = pathlib.Path(values.output_dir), list(values.rules)
-  report_folder.check(folder)
+  run_folder.check_can_be_written(folder)
   options = sections.Options(rules=rules, peers_python=values.peers_python)
 
   def report() -> int:

@@ -78,11 +78,15 @@ def test_resumptions_are_noted_with_what_is_different(tmp_path, monkeypatch):
   assert run_folder.load(tmp_path)[0] == experiment()
 
 
-@pytest.mark.parametrize('name', ['x' * 300, 'file/run'])
-def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
+CHECKS = [run_folder.check_unused, run_folder.check_can_be_written]
+
+
+@pytest.mark.parametrize('check', CHECKS)
+@pytest.mark.parametrize('name', ['x' * 300, 'file', 'file/run'])
+def test_a_folder_that_cannot_be_is_refused_in_one_sentence(tmp_path, name, check):
   (tmp_path / 'file').touch()
   with pytest.raises(ValueError, match=r'output_dir=.*; give another folder\.$'):
-    run_folder.check_unused(tmp_path / name)
+    check(tmp_path / name)
 
 
 def test_a_place_that_takes_no_folder_is_refused_in_one_sentence(tmp_path, monkeypatch):
@@ -94,10 +98,20 @@ def test_a_place_that_takes_no_folder_is_refused_in_one_sentence(tmp_path, monke
     create(tmp_path / 'run')
 
 
-def test_a_place_without_permission_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+@pytest.mark.parametrize('check', CHECKS)
+def test_a_place_without_permission_is_refused_before_anything_is_loaded(
+  tmp_path, monkeypatch, check
+):
   monkeypatch.setattr(os, 'access', lambda place, mode: pathlib.Path(place) != tmp_path)
   with pytest.raises(ValueError, match=f'no permission for {tmp_path}'):
-    run_folder.check_unused(tmp_path / 'a' / 'b')
+    check(tmp_path / 'a' / 'b')
+
+
+def test_a_folder_that_is_there_may_hold_an_older_report(tmp_path):
+  (tmp_path / 'rule_report.md').touch()
+  run_folder.check_can_be_written(tmp_path)
+  run_folder.check_can_be_written(tmp_path / 'a' / 'b')
+  assert not (tmp_path / 'a').exists()
 
 
 def test_a_folder_with_a_run_is_refused_with_both_ways_out(tmp_path):

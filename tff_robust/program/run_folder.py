@@ -58,14 +58,24 @@ def _told(folder: pathlib.Path) -> Iterator[None]:
     ) from error
 
 
+def check_can_be_written(folder: str | os.PathLike[str]) -> None:
+  """Raises ValueError when nothing could be written into a folder, which need not exist yet."""
+  folder = pathlib.Path(folder)
+  with _told(folder):
+    check_is_no_file(folder)
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+  if not os.access(nearest, os.W_OK):
+    raise ValueError(
+      f'output_dir={folder} cannot be written: no permission for {nearest}; give another folder.'
+    )
+
+
 def check_unused(folder: str | os.PathLike[str]) -> None:
   """Raises ValueError when a new run could not write into a folder, or it holds something."""
   folder = pathlib.Path(folder)
   with _told(folder):
-    check_is_no_file(folder)
     holds_run = (folder / CONFIG_FILE).exists()
     holds_anything = folder.is_dir() and any(folder.iterdir())
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
   if holds_run:
     raise ValueError(
       f'output_dir={folder} holds a run already; pass --resume to go on with that run, or another'
@@ -75,10 +85,7 @@ def check_unused(folder: str | os.PathLike[str]) -> None:
     raise ValueError(
       f'output_dir={folder} is not empty and holds no run; give an empty or a new --output_dir.'
     )
-  if not os.access(nearest, os.W_OK):
-    raise ValueError(
-      f'output_dir={folder} cannot be written: no permission for {nearest}; give another folder.'
-    )
+  check_can_be_written(folder)
 
 
 def load(folder: str | os.PathLike[str]) -> tuple[config.ExperimentConfig, Mapping[str, Any]]:
