@@ -86,8 +86,7 @@ def _entries(contenders: _Contenders, work: work_lib.RuleWork) -> list[race.Entr
   def entry(how: str, contender: contender_lib.Contender, implementation: str) -> race.Entry:
     own = dataclasses.replace(work, implementation=implementation)
     warm_up = 0
-    if how == FEDERATED and work.num_clients * work.dimension < 1 << 24:
-      # With fewer rows than 64 MB it may become one graph.
+    if how == FEDERATED and work.num_clients * work.dimension < graph_calls.LARGE_ENTRIES:
       warm_up = graph_calls.calls_until_decided(work.num_clients)
     return race.Entry(f'{work.rule}, {how}', contender, own, warm_up)
 

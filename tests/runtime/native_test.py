@@ -44,6 +44,12 @@ _ENDINGS = {
 }
 
 
+def test_number_of_threads_that_is_none_is_refused_before_a_worker_starts(monkeypatch):
+  monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', 'two')
+  with pytest.raises(ValueError, match=r"^TF_NUM_INTRAOP_THREADS='two', an environment variable"):
+    native.NativeContext()
+
+
 def _alive(pid):
   """True when the process exists and is not merely waiting to be reaped."""
   try:

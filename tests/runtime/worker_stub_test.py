@@ -5,7 +5,7 @@ import grpc
 import pytest
 import tensorflow_federated as tff
 
-from tff_robust.runtime import worker_service, worker_stub
+from tff_robust.runtime import remote_worker, worker_service, worker_stub
 
 
 def open_stub():
@@ -17,6 +17,51 @@ def requests():
   # The messages of TFF's protocol, as TFF's own executor makes them.
   protocol = tff.framework.RemoteExecutor.close.__globals__['executor_pb2']
   return protocol.DisposeRequest(), protocol.DisposeExecutorRequest(), protocol.CreateValueRequest()
+
+
+class _Channel:
+  """A real channel that counts who is told of its state."""
+
+  def __init__(self, channel):
+    self.channel = channel
+    self.told = []
+
+  def subscribe(self, callback, try_to_connect=False):
+    self.told.append(callback)
+    self.channel.subscribe(callback, try_to_connect=try_to_connect)
+
+  def unsubscribe(self, callback):
+    self.told.remove(callback)
+    self.channel.unsubscribe(callback)
+
+  def __getattr__(self, name):
+    return getattr(self.channel, name)
+
+
+def test_a_connection_is_not_watched_once_it_is_there_and_works_on(services):
+  with services(1) as (address,):
+    channel = _Channel(grpc.insecure_channel(address))
+    connection = remote_worker._Connection(channel)
+    assert channel.told == []
+    assert connection.executor(3) is connection.executor(3)
+    connection.close()
+
+
+def test_a_stub_is_watched_until_it_is_told_to_stop():
+  server, port = worker_service.start_worker('127.0.0.1:0', client_threads=1)
+  channel = _Channel(grpc.insecure_channel(f'127.0.0.1:{port}'))
+  stub = worker_stub.WorkerStub(channel)
+  deadline = time.monotonic() + 20.0
+  while not stub.is_ready and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert stub.is_ready
+  assert len(channel.told) == 1
+  stub.stop_watching()
+  assert channel.told == []
+  assert stub.is_ready
+  assert stub.dispose(requests()[0]) is not None
+  channel.close()
+  server.stop(None).wait()
 
 
 def test_releasing_on_a_worker_that_is_gone_is_no_error():

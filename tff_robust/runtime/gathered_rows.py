@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 from tff_robust.aggregators import column_blocks
 from tff_robust.runtime import (
   flat_values,
+  graph_calls,
   invocation,
   local_function,
   row_accumulation,
@@ -25,8 +26,8 @@ from tff_robust.runtime import (
 
 _Path = tuple[int, ...]
 
-# Entries of a matrix, 64 MB, from which on it is worth the calls of TensorFlow that it takes.
-_FEWEST_ENTRIES = 1 << 24
+# Entries of a matrix from which on it is worth the calls of TensorFlow that it takes.
+_FEWEST_ENTRIES = graph_calls.LARGE_ENTRIES
 # Entries that the work of a client, and a rule's of a block, may need at a time.
 _ENTRIES_FOR_WORK = 1 << 23
 

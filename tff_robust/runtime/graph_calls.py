@@ -9,6 +9,9 @@ CALLS_BEFORE = 20
 _FEW_CLIENTS = 60
 # Calls of a graph that are compared with those before it, after its first.
 CALLS_COMPARED = 10
+# Entries of all rows that a round gathers, 64 MB, from which on it never becomes one graph: rows
+# are written to their places one by one.
+LARGE_ENTRIES = 1 << 24
 
 
 def calls_before(num_clients: int) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Generator
 import tensorflow_federated as tff
 
 from tff_robust import checks, processor
-from tff_robust.runtime import interruptible, worker_process
+from tff_robust.runtime import devices, interruptible, worker_process
 
 # One executor (with its TensorFlow sessions) for each cohort size that was seen lately.
 _MAX_EXECUTORS = 4
@@ -78,6 +78,7 @@ class NativeContext(interruptible.InterruptibleContext):
       num_threads = processor.num_cores()
     checks.whole_at_least('num_threads', num_threads, 1)
     checks.whole_at_least('default_num_clients', default_num_clients, 0)
+    devices.check_operation_threads()  # TFF's worker would read it.
     self.num_threads = num_threads
     self.worker = worker_process.WorkerProcess(num_threads=num_threads)
     super().__init__(

@@ -39,6 +39,7 @@ class _Connection:
     deadline = time.monotonic() + _CONNECT_SECONDS
     while not self._stub.is_ready and time.monotonic() < deadline:
       time.sleep(0.02)
+    self._stub.stop_watching()  # From here on, calls tell whether the worker is there.
 
   def executor(self, num_clients: int) -> Any:
     """Returns the executor for a share of a cohort."""
