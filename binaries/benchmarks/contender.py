@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from binaries.benchmarks import processes
 from binaries.benchmarks import work as work_lib
+from tff_robust.runtime import devices
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CLOSE_SECONDS = 20.0
@@ -205,13 +206,15 @@ def tensorflow_contender(
   *,
   shows_memory: bool = False,
   without_onednn: bool = False,
+  operation_threads: int | None = None,
   answer_seconds: float = 900.0,
 ) -> Contender:
   """Returns a contender that computes in a runtime; see `tensorflow_contender`.
 
   With `shows_memory` it gives back what it no longer needs at once, which costs time: then
   the peak of every call can be seen, not only of the first. `without_onednn` turns oneDNN off, as
-  TensorFlow does by itself on many processors.
+  TensorFlow does by itself on many processors. `operation_threads` is how many threads an operation
+  has, where clients do not share the cores.
   """
   environment = {
     # The message at level 0 says whether oneDNN is in use.
@@ -226,6 +229,8 @@ def tensorflow_contender(
     }  # fmt: skip
   if without_onednn:
     environment['TF_ENABLE_ONEDNN_OPTS'] = '0'
+  if operation_threads is not None:
+    environment[devices.OPERATION_THREADS] = str(operation_threads)
   if runtime in ('native', 'stock'):
     environment['CUDA_VISIBLE_DEVICES'] = '-1'  # Their worker has no GPU code.
     device = 'auto'

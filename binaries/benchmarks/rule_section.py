@@ -7,7 +7,7 @@ from typing import Any
 from binaries.benchmarks import contender as contender_lib
 from binaries.benchmarks import contender_set, machine, peer_rules, race, rule_options, sections
 from binaries.benchmarks import work as work_lib
-from tff_robust import registry
+from tff_robust import processor, registry
 from tff_robust.runtime import graph_calls
 
 SIZES = tuple((n, d) for d in (10**5, 10**6) for n in (25, 100, 500))
@@ -25,23 +25,23 @@ _STACKS = 4
 
 
 class _Contenders(contender_set.ContenderSet):
-  """Who has rules: TensorFlow eagerly and federated, twice where memory counts, and the peers."""
+  """Who has rules: TensorFlow eagerly and federated, twice where memory counts, and the peers.
+
+  Besides, a matrix product on all cores: one operation for which nothing else runs.
+  """
 
   def __init__(self, options: sections.Options, *, with_memory: bool) -> None:
     super().__init__()
 
-    def make(name: str, runtime: str, *, shows_memory: bool = False) -> contender_lib.Contender:
+    def make(name: str, runtime: str, **settings: Any) -> contender_lib.Contender:
       return self.add(
         contender_lib.tensorflow_contender(
-          name,
-          runtime,
-          options.device,
-          shows_memory=shows_memory,
-          answer_seconds=_ANSWER_SECONDS,
+          name, runtime, options.device, answer_seconds=_ANSWER_SECONDS, **settings
         )
       )
 
     self.rules = {EAGER: make('tf.function', 'none'), FEDERATED: make('accelerated', 'accelerated')}
+    self.product = make('product', 'none', operation_threads=processor.num_cores())
     self.memory: dict[str, contender_lib.Contender] = {}
     if with_memory:
       self.memory = {
@@ -92,7 +92,7 @@ def _entries(contenders: _Contenders, work: work_lib.RuleWork) -> list[race.Entr
 
   entries = [entry(how, contender, 'ours') for how, contender in contenders.rules.items()]
   if work.rule == 'krum':
-    entries.append(entry(MATMUL, contenders.rules[EAGER], 'matmul'))
+    entries.append(entry(MATMUL, contenders.product, 'matmul'))
   if contenders.peers is not None:
     entries += [
       entry(implementation, contenders.peers, implementation)

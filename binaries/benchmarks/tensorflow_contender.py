@@ -30,6 +30,7 @@ def _describe(runtime: str, device: str) -> dict[str, Any]:
     from tff_robust.runtime import devices
 
     devices.share_cores(devices.default_client_threads(device))
+    facts['operations'] = devices.describe_operation_threads()
     return facts
   import tensorflow_federated as tff
 

@@ -20,7 +20,7 @@ from binaries.benchmarks import (
   sections,
 )
 from binaries.benchmarks import work as work_lib
-from tff_robust import options, registry
+from tff_robust import options, processor, registry
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -249,3 +249,8 @@ def test_every_rule_gives_the_same_eagerly_and_federated():
   assert section.aims == [
     sections.Aim(entry='krum, eager', reference='krum, one float32 matrix product', factor=2.0)
   ]
+  # A product is alone, and has all cores; in rules, blocks side by side share them.
+  cores = processor.num_cores()
+  said = f'operations on {cores} thread{"s" * (cores > 1)} each'
+  assert section.contenders['product']['operations'] == said
+  assert section.contenders['tf.function']['operations'] == 'operations on 1 thread each'
