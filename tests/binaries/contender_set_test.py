@@ -45,6 +45,7 @@ def test_sections_have_the_contenders_that_the_options_allow():
   assert [member.name for member in with_peers.everyone()] == [
     'tf.function',
     'accelerated',
+    'product',
     'memory of tf.function',
     'memory of accelerated',
     'peers',
