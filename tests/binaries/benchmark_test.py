@@ -135,7 +135,6 @@ command_line.run(benchmark.define_flags, benchmark.prepare)
 '''
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_benchmark_that_is_terminated_leaves_no_worker():
   process = subprocess.Popen(
     [sys.executable, '-c', ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, text=True
