@@ -3,9 +3,10 @@
 Some libraries' threads run on after a call, waiting for more to do, on the cores that the next
 contender needs: OpenBLAS's for a tenth of a second. So each turn begins when the others rest.
 
-A process that waited while another computed can be slow at first: its data left the caches, and on
-a virtual machine the first call on 400 MB took up to twice the time of the next. So a turn begins
-with a call that does not count, unless calls are long.
+A process that waited while another computed is slow at first: its data left the caches, and on a
+virtual machine the first call on 400 MB took up to twice the time of the next, while calls of some
+milliseconds took up to twice their time for the first tenth of a second. So a turn begins with
+calls that do not count, unless calls are long.
 """
 
 import contextlib
@@ -25,7 +26,9 @@ _LONG = 10
 # Processor time is known in steps of 0.01 s; a contender that uses none for so long rests.
 _REST_SECONDS = 0.02
 _MOST_REST_SECONDS = 1.0
-# Longer calls are not made once more at the beginning of a turn. First calls also build.
+# Calls that do not count take so long together, at least one; longer ones than the second figure
+# are not made. First calls also build.
+_TURN_WARM_UP_SECONDS = 0.2
 _SHORT_SECONDS = 1.0
 _SHORT_FIRST_SECONDS = 5.0
 
@@ -117,7 +120,7 @@ def run(
           if last is not None and last is not entry.contender:
             _let_rest(last)
             if step is _time and _is_short(timing):
-              entry.contender.run(entry.name)
+              _begin_turn(entry)
           last = entry.contender
           step(entry, timing)
         except contender_lib.ContenderError as error:
@@ -159,6 +162,14 @@ def _is_short(timing: Timing) -> bool:
   if timing.seconds:
     return timing.seconds[-1] <= _SHORT_SECONDS
   return timing.first is not None and timing.first.first_seconds <= _SHORT_FIRST_SECONDS
+
+
+def _begin_turn(entry: Entry) -> None:
+  """Makes calls that do not count."""
+  seconds = entry.contender.run(entry.name)
+  if seconds < _TURN_WARM_UP_SECONDS:
+    left = _TURN_WARM_UP_SECONDS - seconds
+    entry.contender.run(entry.name, math.ceil(left / max(seconds, 1e-4)))
 
 
 def _is_spent(timing: Timing, budget_seconds: float) -> bool:

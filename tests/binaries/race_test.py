@@ -147,9 +147,9 @@ class Spinning:
     return contender.Preparation(0.0, 0.0, self.first_seconds, figure=1.0, peak_bytes=None)
 
   def run(self, key, times=1):
-    self.events.append(f'{self.name} runs')
+    self.events.extend([f'{self.name} runs'] * times)
     self.busy = self.rests_after
-    return self.run_seconds
+    return self.run_seconds * times
 
   def cpu_seconds(self):
     self.events.append(f'{self.name} rests' if not self.busy else f'{self.name} spins')
@@ -178,12 +178,13 @@ def test_a_turn_begins_when_the_one_before_rests():
 @pytest.mark.parametrize(
   ('first_seconds', 'seconds', 'calls'),
   [
-    (0.0, 0.001, [2, 2, 2]),
+    (0.0, 0.0625, [5, 5, 5]),  # 0.2 seconds are four calls, and one is timed.
+    (0.0, 0.75, [2, 2, 2]),
     (0.0, 2.0, [2, 1, 1]),  # Only after the first is it known that it is long.
     (60.0, 2.0, [1, 1, 1]),
   ],
 )
-def test_a_turn_begins_with_a_call_that_does_not_count_unless_calls_are_long(
+def test_a_turn_begins_with_calls_that_do_not_count_unless_they_are_long(
   first_seconds, seconds, calls
 ):
   events = []
