@@ -95,6 +95,27 @@ def test_in_a_whole_graph(gather_fn, bulk_calls, monkeypatch, client_ids):
   assert bulk_calls == [4, 4]
 
 
+def test_in_a_whole_graph_after_rows_that_were_there(parts, bulk_calls, monkeypatch):
+  monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 1)
+  monkeypatch.setattr(whole_graph, '_QUICK_SECONDS_PER_CLIENT', 1e9)
+  row_type = parts.as_row.type_signature.result
+
+  @tff.federated_computation(
+    tff.FederatedType(row_type, tff.CLIENTS), parts.zero.type_signature.result
+  )
+  def gather_after(rows, so_far):
+    return tff.federated_aggregate(rows, so_far, parts.accumulate, parts.merge, parts.report)
+
+  with accelerated.accelerated_context():
+    rows = [parts.as_row(sent) for sent in _sent([4, 9])]
+    for before in ([], [7, 1, 2], [], [5]):
+      gathered = _arrays(gather_after(rows, _one_by_one(parts, _sent(before))))
+      expected = parts.report(_one_by_one(parts, _sent([*before, 4, 9])))
+      _assert_equal(gathered, _arrays(expected))
+  # Once interpreted, once as the graph is made.
+  assert bulk_calls == [2, 2]
+
+
 def test_rows_of_one_client_keep_their_order_of_arrival(gather_fn):
   sent = _sent([4, 1, 4, 1])
   for position, message in enumerate(sent):

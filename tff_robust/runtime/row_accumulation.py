@@ -48,11 +48,13 @@ def append_all(so_far: Any, members: list[Any]) -> Any:
   """
   stacks, tags = so_far
   arrived = [row for row, _ in members]
+  new = row_places.stack(arrived)
   if all(stack.shape[0] == 0 for stack in stacks):
-    rows = row_places.stack(arrived)
+    rows = new
   else:
-    appended = [row_places.read(row)[tf.newaxis] for row in arrived]
-    rows = tf.concat([*stacks[::-1], *appended], axis=0)
+    # In a graph, how many rows there are is not known while it is made.
+    no_others = tf.equal(tf.add_n([tf.shape(stack)[0] for stack in stacks]), 0)
+    rows = tf.cond(no_others, lambda: new, lambda: tf.concat([*stacks[::-1], new], axis=0))
   columns = [
     tf.concat([tag, tf.stack([row_places.read(own[position]) for _, own in members])], axis=0)
     for position, tag in enumerate(tags)

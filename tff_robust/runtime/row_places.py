@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tff_robust.aggregators import column_blocks
+
 
 class RowResult(NamedTuple):
   """Where in the result of a client's function a row is.
@@ -56,4 +58,16 @@ def stack(rows: Sequence[Any]) -> tf.Tensor:
     )
     if are_all:
       return first.matrix
-  return tf.stack([read(row) for row in rows])
+  tensors = [read(row) for row in rows]
+  return _written_side_by_side(tensors) if tf.is_symbolic_tensor(tensors[0]) else tf.stack(tensors)
+
+
+def _written_side_by_side(rows: Sequence[tf.Tensor]) -> tf.Tensor:
+  """Returns rows as a matrix in a graph, where each is copied as soon as it is there.
+
+  A stack would wait for all of them, and then copy them on one core.
+  """
+  matrix = column_blocks.unwritten(tf.concat([[len(rows)], tf.shape(rows[0])], axis=0))
+  written = [column_blocks.write_row(matrix, row, tf.constant(i)) for i, row in enumerate(rows)]
+  with tf.control_dependencies(written):
+    return tf.identity(matrix)
