@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 from computations import client_values, local_training, models
 from computations import weights as weights_lib
 from tff_robust import checks, seeds
+from tff_robust.attacks import attack_schedule
 from tff_robust.privacy import dp_gradient
 
 
@@ -40,8 +41,10 @@ def build_dp_client_work(
   mechanism: dp_gradient.GradientMechanism | None = None,
   noise_source: str = 'seeded',
   source: client_values.ExampleSource | None = None,
+  anomaly_weight: float = 0.0,
+  schedule: attack_schedule.AttackSchedule | None = None,
 ) -> tff.learning.templates.ClientWorkProcess:
-  """Builds the work that every client does when it is honest.
+  """Builds the work that every client does before an attack replaces any message.
 
   Args:
     model: The model to train.
@@ -54,6 +57,9 @@ def build_dp_client_work(
       cryptographic; then runs do not repeat. Seeded noise hides nothing from an analyst who
       knows the seed. Batches are drawn from the run's seed in either case.
     source: Where the examples are; by default every client brings its own as a sequence.
+    anomaly_weight: How compromised clients train while the attack is on, see `attack.Attack`; in
+      'fed_avg' only. They train like all others at 0.
+    schedule: In which rounds the attack is on; in all of them by default.
 
   Returns:
     A process with state `<seed=int64[2],round=int64>@SERVER` whose `next` takes the state,
@@ -62,10 +68,16 @@ def build_dp_client_work(
     measurements are the sums `<loss_sum,num_examples>` over honest clients.
 
   Raises:
-    ValueError: If the noise source is not known, or the mechanism was made for another expected
-      batch size than `training.batch_size`.
+    ValueError: If the noise source is not known, the mechanism was made for another expected
+      batch size than `training.batch_size`, or there is an anomaly weight in 'fed_sgd'.
   """
   checks.known_name('noise_source', noise_source, ('seeded', 'entropy'))
+  if anomaly_weight and training.algorithm != 'fed_avg':
+    raise ValueError(
+      f'anomaly_weight={anomaly_weight} has no effect with algorithm {training.algorithm!r}; leave'
+      " it out or take algorithm='fed_avg'."
+    )
+  attacked = schedule or attack_schedule.AttackSchedule()
   client_update = local_training.build_client_update(model, training, mechanism)
   weights_type = weights_lib.weights_type(model)
   source = source or client_values.SequenceSource(model)
@@ -90,12 +102,17 @@ def build_dp_client_work(
     noise_seed = client_seed(seeds.Purpose.DP_NOISE)
     if noise_source == 'entropy':
       noise_seed = tf.raw_ops.NonDeterministicInts(shape=[2], dtype=tf.int64)
+    penalty: dict[str, tf.Tensor] = {}
+    if anomaly_weight:
+      is_lying = tf.logical_and(client.is_byzantine, attacked.is_active(state['round']))
+      penalty['anomaly_weight'] = tf.where(is_lying, anomaly_weight, 0.0)
     result = client_update(
       list(weights.trainable),
       client.x,
       client.y,
       client_seed(seeds.Purpose.BATCHES),
       noise_seed,
+      **penalty,
     )
     sent = collections.OrderedDict(
       message=result.message,

@@ -25,6 +25,7 @@ from computations import weights as weights_lib
 from tff_robust import config as config_lib
 from tff_robust import registry
 from tff_robust.aggregators import rule as rule_lib
+from tff_robust.attacks import attack as attack_lib
 from tff_robust.attacks import attack_schedule
 from tff_robust.preaggregators import preaggregator
 from tff_robust.privacy import dp_gradient, message_noise, noise_limits
@@ -71,15 +72,6 @@ def build_learning_process(
     learning_rate=config.training.client_learning_rate or 1.0,
   )
   mechanism = build_mechanism(config)
-  work = dp_client_work.build_dp_client_work(
-    model,
-    training=training,
-    seed=config.seed,
-    mechanism=mechanism,
-    noise_source=config.privacy.noise_source,
-    source=source,
-  )
-  work = with_worker_momentum(work, config)
   limits = None
   if config.aggregation.needs_noise_limits:
     limits = build_noise_limits(
@@ -87,20 +79,34 @@ def build_learning_process(
     )
   rule = build_rule(config.aggregation, limits)
   attack = config.attack
+  built: attack_lib.Attack | None = None
   if attack.knowledge is not None and attack.num_byzantine:
+    built = registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule)
+
+  def client_work(
+    mechanism: dp_gradient.GradientMechanism | None, noise_source: str
+  ) -> tff.learning.templates.ClientWorkProcess:
+    work = dp_client_work.build_dp_client_work(
+      model,
+      training=training,
+      seed=config.seed,
+      mechanism=mechanism,
+      noise_source=noise_source,
+      source=source,
+      anomaly_weight=0.0 if built is None else built.anomaly_weight,
+      schedule=schedule,
+    )
+    return with_worker_momentum(work, config)
+
+  work = client_work(mechanism, config.privacy.noise_source)
+  if built is not None and attack.knowledge is not None:
     clean_work = None
     if attack.knowledge.endswith('_clean') or attack.byzantine_dp_noise:
-      clean_work = dp_client_work.build_dp_client_work(
-        model,
-        training=training,
-        seed=config.seed,
-        mechanism=mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0),
-        source=source,
-      )
-      clean_work = with_worker_momentum(clean_work, config)
+      silent = mechanism and dataclasses.replace(mechanism, noise_multiplier=0.0)
+      clean_work = client_work(silent, 'seeded')
     work = byzantine_client_work.build_byzantine_client_work(
       work,
-      attack=registry.build(registry.ATTACKS, attack.attack, attack.options, rule=rule),
+      attack=built,
       knowledge=attack.knowledge,
       schedule=schedule or attack_schedule.AttackSchedule(),
       seed=config.seed,

@@ -64,9 +64,7 @@ class LocalResult(NamedTuple):
   num_used: tf.Tensor
 
 
-ClientUpdate = Callable[
-  [Weights, tf.Tensor, tf.Tensor, signatures.Seed, signatures.Seed], LocalResult
-]
+ClientUpdate = Callable[..., LocalResult]
 
 
 def shuffled_batch(
@@ -115,6 +113,16 @@ def num_batches(num_examples: tf.Tensor, batch_size: int) -> tf.Tensor:
   return (num_examples + batch_size - 1) // batch_size
 
 
+def _with_penalty(
+  gradients: Weights, trained: Weights, initial: Weights, weight: tf.Tensor
+) -> list[tf.Tensor]:
+  """Returns the gradient of (1 - weight) loss + weight |trained - initial|^2."""
+  return [
+    (1.0 - weight) * gradient + tf.math.multiply_no_nan(2.0 * (now - before), weight)
+    for gradient, now, before in zip(gradients, trained, initial, strict=True)
+  ]
+
+
 def build_client_update(
   model: tff.learning.models.FunctionalModel,
   training: LocalTraining,
@@ -130,8 +138,11 @@ def build_client_update(
       differential privacy. Its expected batch size must be `training.batch_size`.
 
   Returns:
-    `(weights, x [n_k, ...], y int32 [n_k], batch_seed, noise_seed) -> LocalResult`, with
-    seeds int64 [2] that are specific to run, round and client.
+    `(weights, x [n_k, ...], y int32 [n_k], batch_seed, noise_seed, anomaly_weight=None) ->
+    LocalResult`, with seeds int64 [2] that are specific to run, round and client. A client with
+    an anomaly weight, float32 [], trains on (1 - weight) times its loss plus weight times the
+    squared distance of its model from `weights`. A client of 'fed_sgd' does not leave them, and
+    takes none.
 
   Raises:
     ValueError: If the mechanism was made for another expected batch size.
@@ -209,6 +220,7 @@ def build_client_update(
     y: tf.Tensor,
     batch_seed: signatures.Seed,
     noise_seed: signatures.Seed,
+    anomaly_weight: tf.Tensor | None = None,
   ) -> LocalResult:
     initial = list(weights)
     specs = [tf.TensorSpec(weight.shape, weight.dtype) for weight in initial]
@@ -225,6 +237,8 @@ def build_client_update(
       step: tf.Tensor, state: Any, trained: Any, loss_sum: tf.Tensor, used: tf.Tensor
     ) -> tuple[Any, ...]:
       step_loss, step_used, gradients = one_step(trained, x, y, step, batch_seed, noise_seed)
+      if anomaly_weight is not None:
+        gradients = _with_penalty(gradients, trained, initial, anomaly_weight)
       state, trained = optimizer.next(state, trained, gradients)
       return step + 1, state, trained, loss_sum + step_loss, used + step_used
 
@@ -237,4 +251,6 @@ def build_client_update(
     difference = [before - after for before, after in zip(initial, trained, strict=True)]
     return LocalResult(flat.flatten(difference), loss_sum, used)
 
-  return fed_sgd if training.algorithm == 'fed_sgd' else fed_avg
+  if training.algorithm == 'fed_sgd':
+    return fed_sgd
+  return fed_avg

@@ -50,6 +50,17 @@ def krum(max_byzantine=11, **options):
       ),
       ['cohort_risk=stratify', 'no effect', "'mean'"],
     ),
+    (
+      lambda: experiment(
+        training=config.TrainingConfig(num_rounds=3, algorithm='fed_sgd'),
+        attack=config.AttackConfig(
+          attack='model_replacement',
+          options={'attack_scale': 25.0, 'attack_anomaly_weight': 0.3},
+          num_byzantine=1,
+        ),
+      ),
+      ['attack_anomaly_weight=0.3', "algorithm='fed_sgd'", "take algorithm='fed_avg'"],
+    ),
     *(
       (
         lambda attack=attack: experiment(

@@ -21,6 +21,7 @@ def check(
   """
   _check_numbers_of_clients(data, training, attack)
   _check_round_of_attack(training, aggregation, attack)
+  _check_training_of_attackers(training, attack)
   _check_rows_of_preaggregators(training, aggregation)
   _check_root(data, aggregation, attack)
   _check_rows_of_rule(training, aggregation)
@@ -63,6 +64,19 @@ def _check_round_of_attack(
     raise ValueError(
       f'cohort_risk={attack.cohort_risk} has no effect with aggregator'
       f' {aggregation.aggregator!r}, which is told no max_byzantine; leave it out.'
+    )
+
+
+def _check_training_of_attackers(
+  training: config_sections.TrainingConfig, attack: attack_config.AttackConfig
+) -> None:
+  """Raises for a penalty on leaving the broadcast model where no client leaves it."""
+  weight = attack.options.get('attack_anomaly_weight')
+  if weight and training.algorithm != 'fed_avg':
+    raise ValueError(
+      f'attack_anomaly_weight={weight} penalises how far attackers train away from the broadcast'
+      f' model, and with algorithm={training.algorithm!r} nobody does; leave it out or take'
+      " algorithm='fed_avg'."
     )
 
 

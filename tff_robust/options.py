@@ -131,6 +131,11 @@ OPTIONS: dict[str, Option] = {
   'attack_l2_norm_bound': Option(
     float, 'Largest norm of a row that attackers send.', checks.positive
   ),
+  'attack_anomaly_weight': Option(
+    float,
+    "Share of attackers' training loss that keeps their model near the broadcast one.",
+    checks.in_half_open_unit_interval,
+  ),
   'attack_class_map': Option(
     str,
     'New classes of the labels of compromised clients: reverse, or pairs as in 1:7,7:1.',

@@ -48,8 +48,10 @@ def test_reads_only_the_attackers_own_messages():
   [
     ({'scale': 0.0}, 'attack_scale'),
     ({'scale': 1.0, 'l2_norm_bound': 0.0}, 'attack_l2_norm_bound'),
+    ({'scale': 1.0, 'anomaly_weight': 1.0}, 'attack_anomaly_weight'),
+    ({'scale': 1.0, 'anomaly_weight': -0.1}, 'attack_anomaly_weight'),
   ],
 )
-def test_refuses_options_that_are_not_positive(options, message):
+def test_refuses_options_out_of_their_range(options, message):
   with pytest.raises(ValueError, match=message):
     model_replacement.build_model_replacement(**options)

@@ -82,6 +82,48 @@ def test_compromised_clients_send_the_manipulation_of_what_they_know(knowledge, 
   np.testing.assert_array_equal(rows[HONEST], sent['messages'][0][HONEST])
 
 
+@pytest.mark.parametrize('noise_multiplier', [None, 1.0])
+def test_constrained_attackers_train_near_the_broadcast_model_while_the_attack_is_on(
+  noise_multiplier,
+):
+  mechanism = noise_multiplier and dp_gradient.GradientMechanism(
+    l2_norm_clip=1.0, noise_multiplier=noise_multiplier, expected_batch_size=5
+  )
+  schedule = attack_schedule.AttackSchedule(start_round=1, stop_round=2)
+
+  def messages(anomaly_weight):
+    work = dp_client_work.build_dp_client_work(
+      toy_problems.softmax_regression(),
+      training=local_training.LocalTraining(
+        algorithm='fed_avg', batch_size=5, local_epochs=5, learning_rate=0.3
+      ),
+      mechanism=mechanism,
+      seed=1,
+      anomaly_weight=anomaly_weight,
+      schedule=schedule,
+    )
+    return run(work, num_rounds=3)
+
+  plain, constrained = messages(0.0), messages(0.7)
+  for round_index in (0, 2):
+    np.testing.assert_allclose(constrained[round_index], plain[round_index], atol=1e-6)
+  np.testing.assert_allclose(constrained[1][HONEST], plain[1][HONEST], atol=1e-6)
+  for near, far in zip(constrained[1][:NUM_BYZANTINE], plain[1][:NUM_BYZANTINE], strict=True):
+    assert 0 < np.linalg.norm(near) < 0.5 * np.linalg.norm(far)
+
+
+def test_an_anomaly_weight_is_refused_where_no_client_leaves_the_broadcast_model():
+  with pytest.raises(
+    ValueError, match=r"anomaly_weight=0\.5 has no effect with algorithm 'fed_sgd'"
+  ):
+    dp_client_work.build_dp_client_work(
+      toy_problems.softmax_regression(),
+      training=local_training.LocalTraining(algorithm='fed_sgd', batch_size=5),
+      seed=1,
+      anomaly_weight=0.5,
+    )
+
+
 def test_every_client_is_honest_before_the_attack_starts(sent):
   first, second = run(wrap(schedule=attack_schedule.AttackSchedule(start_round=1)), num_rounds=2)
   np.testing.assert_array_equal(first, sent['messages'][0])

@@ -223,6 +223,34 @@ def test_attack_starts_at_the_given_round():
   assert max(cosines[2:]) < 0
 
 
+@pytest.mark.parametrize('knowledge', ['own_messages', 'own_clean'])
+def test_constrained_attackers_scale_what_they_trained_near_the_model(knowledge):
+  problem = toy_problems.blobs(num_clients=8, examples_per_client=12)
+  base = experiment(
+    aggregation=config.AggregationConfig(aggregator='mean'),
+    algorithm='fed_avg',
+    local_epochs=5,
+    client_learning_rate=0.3,
+  )
+
+  def norms(**options):
+    attack = config.AttackConfig(
+      attack='model_replacement',
+      options={'attack_scale': 8.0, **options},
+      num_byzantine=1,
+      knowledge=knowledge,
+    )
+    schedule = attack_schedule.AttackSchedule(start_round=1)
+    attacked = dataclasses.replace(base, attack=attack)
+    _, metrics = train(attacked, 2, problem, num_byzantine=1, schedule=schedule)
+    return [float(m['aggregator']['observer']['aggregate_norm']) for m in metrics]
+
+  (before, unconstrained), (same, constrained) = norms(), norms(attack_anomaly_weight=0.7)
+  assert before == same
+  # One attacker's row, eight times what it trained, is about all that the mean moves.
+  assert constrained < 0.6 * unconstrained
+
+
 def test_round_with_too_many_diverged_clients_leaves_the_model_and_says_so():
   problem = toy_problems.blobs(num_clients=8, examples_per_client=12)
   problem.x[:3, 0, 0] = np.nan

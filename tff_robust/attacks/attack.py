@@ -51,12 +51,15 @@ class Attack(NamedTuple):
     init: `dimension (Python int) -> state`; `()` for a stateless attack.
     apply: `(state, view, seed int64 [2]) -> (state, float32 [b, d])`. Traceable by
       `tf.function` with v and b unknown, and deterministic given its seed.
+    anomaly_weight: While the attack is on, compromised clients train on (1 - weight) times their
+      loss plus weight times the squared distance of their model from the broadcast one.
   """
 
   name: str
   knowledge_modes: tuple[str, ...]
   init: Callable[[int], Any]
   apply: Callable[[Any, View, signatures.Seed], tuple[Any, signatures.Updates]]
+  anomaly_weight: float = 0.0
 
 
 def stateless(dimension: int) -> tuple[()]:

@@ -20,7 +20,8 @@ def model_replacement(
   its examples as they are, which only takes training further. In the mean of n rows with
   scale = n (and a server learning rate of 1) honest updates nearly cancel once the model has
   converged, and the model becomes the attackers' average. With a bound on the norm
-  ("train and scale"), a row is scaled only as far as a filter of norms lets it pass.
+  ("train and scale"), a row is scaled only as far as a filter of norms lets it pass. What the
+  attackers train is kept inconspicuous by `build_model_replacement` ("constrain and scale").
 
   Eugene Bagdasaryan, Andreas Veit, Yiqing Hua, Deborah Estrin, Vitaly Shmatikov, "How
   To Backdoor Federated Learning", AISTATS 2020, sections 4.2 and 4.3,
@@ -46,17 +47,26 @@ def model_replacement(
   return attack.as_updates(scaled)
 
 
-def build_model_replacement(*, scale: float, l2_norm_bound: float | None = None) -> attack.Attack:
+def build_model_replacement(
+  *, scale: float, l2_norm_bound: float | None = None, anomaly_weight: float = 0.0
+) -> attack.Attack:
   """Returns the attack; it reads only the attackers' own messages.
+
+  With `anomaly_weight` a, attackers minimise (1 - a) L + a |w - w_0|^2 in local training, L their
+  loss and w_0 the broadcast model: "constrain and scale" of section 4.2 with alpha = 1 - a. The
+  paper leaves the measure of anomaly open and evaluates the distance and the cosine to w_0; this is
+  the distance, squared. The penalty is no part of DP-SGD: its gradient is added to the noised one.
 
   Args:
     scale: n divided by the server's learning rate for full replacement; positive.
     l2_norm_bound: Largest Euclidean norm of a row, positive, or None for no bound.
+    anomaly_weight: a, at least 0, less than 1; 0 to train like honest clients.
 
   Raises:
-    ValueError: If an option is not positive.
+    ValueError: If an option is out of its range.
   """
   checks.positive('attack_scale', scale)
+  checks.in_half_open_unit_interval('attack_anomaly_weight', anomaly_weight)
   if l2_norm_bound is not None:
     checks.positive('attack_l2_norm_bound', l2_norm_bound)
 
@@ -64,4 +74,6 @@ def build_model_replacement(*, scale: float, l2_norm_bound: float | None = None)
     del seed
     return state, model_replacement(view.own_messages, scale=scale, l2_norm_bound=l2_norm_bound)
 
-  return attack.Attack(NAME, attack.OWN_KNOWLEDGE, attack.stateless, apply)
+  return attack.Attack(
+    NAME, attack.OWN_KNOWLEDGE, attack.stateless, apply, anomaly_weight=anomaly_weight
+  )

@@ -27,7 +27,7 @@ def sign_flip(own: signatures.Updates, *, scale: float = 1.0) -> signatures.Upda
 
   Args:
     own: float32 [b, d], the attackers' own honest messages.
-    scale: The factor, positive.
+    scale: The factor, at least 0.
 
   Returns:
     float32 [b, d], row i for attacker i.

@@ -120,9 +120,14 @@ ATTACKS: dict[str, entry_lib.Entry] = {
   'replay': _attack('replay', {'attack_delay': 'delay'}, attack_delay=1),
   'model_replacement': _attack(
     'model_replacement',
-    {'attack_scale': 'scale', 'attack_l2_norm_bound': 'l2_norm_bound'},
+    {
+      'attack_scale': 'scale',
+      'attack_l2_norm_bound': 'l2_norm_bound',
+      'attack_anomaly_weight': 'anomaly_weight',
+    },
     views.OWN,
     attack_l2_norm_bound=None,
+    attack_anomaly_weight=0.0,
     attack_target_class=None,
     attack_poisoned_fraction=0.5,
     attack_trigger_size=3,
