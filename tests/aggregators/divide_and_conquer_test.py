@@ -49,6 +49,19 @@ def test_a_factor_drops_what_it_says_where_the_product_is_a_little_less():
   assert actual.numpy().tolist() == [0.0]
 
 
+def test_the_oracle_drops_as_many():
+  assert 1.16 * 25 < 29
+  rows = np.random.default_rng(0).normal(size=[70, 4]).astype(np.float32)
+  actual = _dnc(rows, max_byzantine=25, seed=_SEED, filter_factor=1.16)
+  expected = filters.divide_and_conquer(
+    rows, max_byzantine=25, num_coordinates=4, num_iterations=1, filter_factor=1.16
+  )
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    expected, rows[filters.inliers(rows, 29)].astype(np.float64).mean(0), rtol=1e-6, atol=1e-7
+  )
+
+
 def test_draws_follow_the_seed():
   rows = np.random.default_rng(0).normal(size=[9, 200]).astype(np.float32)
 

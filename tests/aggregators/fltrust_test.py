@@ -147,6 +147,13 @@ def test_round_is_rejected_when_nobody_is_trusted(spoil):
   assert measurements['round_rejected']
 
 
+def test_the_largest_root_updates_give_finite_aggregates():
+  # The norm of this root update is no float32, and all of it goes to one coordinate.
+  aggregate, measurements = measured([[1.0, 0.0]], [3e38, 3e38])
+  assert aggregate.tolist() == [np.finfo(np.float32).max, 0.0]
+  assert not measurements['round_rejected']
+
+
 def test_a_root_update_of_other_coordinates_is_refused():
   with pytest.raises(
     ValueError, match=r'root_update has shape \(4,\); it must be \[5\], one entry a'

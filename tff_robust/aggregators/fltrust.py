@@ -45,7 +45,11 @@ def _fltrust(updates: signatures.Updates, root_update: tf.Tensor) -> finite_rows
   )
   total = tf.reduce_sum(trust)
   scales = tf.where(trust > 0, trust * root_norm / (norms * total), tf.zeros_like(trust))
-  return averages.weighted_sum(updates, scales), {
+  # The root update's norm may not be a float32, and one coordinate get all of it.
+  aggregate = tf.clip_by_value(
+    averages.weighted_sum(updates, scales), tf.float32.min, tf.float32.max
+  )
+  return aggregate, {
     'num_nonfinite': tf.math.count_nonzero(~finite, dtype=tf.int32),
     'round_rejected': tf.equal(total, 0.0),
     'trust': trust,

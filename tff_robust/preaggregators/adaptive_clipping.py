@@ -33,8 +33,9 @@ def adaptive_clipping(updates: signatures.Updates, *, max_byzantine: int) -> tf.
     float32 [n, d]. Rows that are longer by less than 2**-14 may stay.
 
   Guarantees:
-    Keeps the robustness coefficient of the rule that follows, up to a constant, and the
-    aggregate no longer than the longest honest update, and 2**-13 of it.
+    Keeps the robustness coefficient of the rule that follows, up to a constant, and every row
+    no longer than the longest honest update, and 2**-13 of it: so is the aggregate of a rule that
+    averages rows. (A coordinate-wise one may answer with a longer vector than any row.)
 
   Raises:
     ValueError: If n is known while tracing and n < 2f + 1.

@@ -87,8 +87,8 @@ def smea_bound(*, num_clients: int, max_byzantine: int) -> float:
   return 4 * max_byzantine / (num_clients - max_byzantine) * (1 + ratio) ** 2
 
 
-# Registry name to bound. A rule that is absent has no published bound, except the
-# mean, which has none at all with f > 0.
+# Registry name to bound. For a rule that is absent none is known here; the mean has none at all
+# with f > 0.
 BOUNDS: Mapping[str, Callable[..., float]] = {
   'trimmed_mean': trimmed_mean_bound,
   'krum': original_krum_bound,
