@@ -12,6 +12,10 @@ import tensorflow_federated as tff
 from tff_robust.runtime import marshalling
 
 VECTOR = tff.TensorType(np.float32, [2])
+_REFUSALS = (
+  r'is not of type|does not fit into type|is not a sequence of'
+  r'|is a tf\.data\.Dataset or a list, not|does not fit <|stands where'
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,9 @@ def test_takes_values_of_the_same_kind(value, value_type, expected):
     (1e300, tff.TensorType(np.float32)),
     ([1.0, -1e300], VECTOR),
     (70_000, tff.TensorType(np.float16)),
+    (2**24 + 1, tff.TensorType(np.float32)),
+    ([1, -(2**24) - 1], VECTOR),
+    (2**53 + 1, tff.TensorType(np.complex128)),
     (1e300 + 1j, tff.TensorType(np.complex64)),
     (1, tff.TensorType(np.bool_)),
     ('x', tff.TensorType(np.int32)),
@@ -67,7 +74,7 @@ def test_takes_values_of_the_same_kind(value, value_type, expected):
   ],
 )
 def test_refuses_what_it_would_have_to_change(value, value_type):
-  with pytest.raises(TypeError):
+  with pytest.raises(TypeError, match=_REFUSALS):
     marshalling.embed(value, value_type)
 
 

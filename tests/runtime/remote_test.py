@@ -97,6 +97,23 @@ def test_values_of_clients_may_come_in_one_structure(context):
   assert list(total(7, collections.OrderedDict(a=[1, 2], b=[10, 20]))) == [8, 30]
 
 
+def test_elements_of_clients_are_known_by_their_names(context):
+  pair = tff.StructType([('a', np.int32), ('b', tff.StructType([('c', np.int32)]))])
+  compute = tff.tensorflow.computation(lambda x: 10 * x['a'] + x['b']['c'], pair)
+  at_clients = tff.federated_computation(
+    lambda x: tff.federated_map(compute, x), tff.FederatedType(pair, tff.CLIENTS)
+  )
+  good = collections.OrderedDict(a=1, b=collections.OrderedDict(c=2))
+  assert at_clients([good, good, good]) == [12, 12, 12]
+  for bad in (
+    collections.OrderedDict(b=collections.OrderedDict(c=2), a=1),
+    collections.OrderedDict(a=1, b=collections.OrderedDict(d=2)),
+    collections.OrderedDict(a=1, b=collections.OrderedDict(c=2, d=3)),
+  ):
+    with pytest.raises(TypeError, match=r'stands where|elements does not fit'):
+      at_clients([good, bad, good])
+
+
 def test_server_value_reaches_every_client(context):
   computation = tff.federated_computation(
     lambda s, x: tff.federated_map(add, (tff.federated_broadcast(s), x)),

@@ -45,6 +45,22 @@ def struct_values(value: Any, struct_type: tff.StructType) -> list[Any]:
   return [element for _, element in found]
 
 
+def in_order(value: Any, value_type: tff.Type) -> Any:
+  """Returns a value whose containers have become tuples, in the order of a type.
+
+  Args:
+    value: A value of Python; what is in its containers stays what it is.
+    value_type: Its TFF type.
+
+  Raises:
+    TypeError: If number or names of the elements of a container do not fit.
+  """
+  if not isinstance(value_type, tff.StructType):
+    return value
+  parts = struct_values(value, value_type)
+  return tuple([in_order(p, t) for p, (_, t) in zip(parts, elements(value_type), strict=True)])
+
+
 def has_tensors_only(value_type: tff.Type | None) -> bool:
   """Tells whether values of a type (None: no value) consist of tensors and sequences."""
   if value_type is None or isinstance(value_type, tff.TensorType | tff.SequenceType):

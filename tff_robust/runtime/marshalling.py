@@ -133,7 +133,12 @@ def _to_array(value: Any, tensor_type: tff.TensorType) -> Any:
   if are_integers:
     # 64 bits there and back give the same again also where the sign was lost on the way.
     fits = (converted.astype(array.dtype) == array) & ((converted < 0) == (array < 0))
-  elif dtype.kind in 'fc' and array.dtype.kind in 'iufc':
+  elif dtype.kind in 'fc' and array.dtype.kind in 'iu':
+    # NumPy calls every float64 safe. A long double holds all integers of 64 bits.
+    is_safe = array.dtype.itemsize < 8 and np.can_cast(array.dtype, dtype)
+    exact = np.longdouble
+    fits = is_safe or converted.real.astype(exact) == array.astype(exact)
+  elif dtype.kind in 'fc' and array.dtype.kind in 'fc':
     fits = np.isfinite(converted) | ~np.isfinite(array)
   else:
     return converted

@@ -102,7 +102,9 @@ class _RemoteExecutor(executor.AcceleratedExecutor):
     if value_type.all_equal:
       member = marshalling.embed(value, value_type.member)
       return Shared(member, value_type.member, self._remote_call.num_clients)
-    call, members = self._remote_call, list(value)
+    call = self._remote_call
+    # TFF's messages have no names: what stands first would be taken for what the type has first.
+    members = [flat_values.in_order(member, value_type.member) for member in value]
     parts = [
       call.submit(
         share, functools.partial(call.send, share, members[share.start : share.stop], value_type)
