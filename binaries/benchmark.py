@@ -6,7 +6,7 @@ r"""Measures how fast training and aggregation are, and what of it the runtime c
 Every contender is a process of its own. What is compared is measured in turns, A B A B, on
 the same data. Figures are medians of the repetitions after a first call. Long works get a
 third of the repetitions, and rules as many as fit into seconds. Prints Markdown; writes
-benchmark.md, benchmark.json and a picture.
+benchmark.md, benchmark.json and, of the section `growth`, a picture.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ r"""Tries every rule and writes one table: oracle, promises, robustness coeffici
 
 The second measures speed too, as `binaries.benchmark --suite=rules` does. A rule of your own joins
 with --plugins=my_module (docs/adding_a_rule.md). Writes rule_report.md, rule_report.csv and
-rule_report.json, prints the Markdown, and leaves with status 1 if a promise is broken or a bound
-exceeded.
+rule_report.json, prints the Markdown, and leaves with status 1 if a promise is broken, a bound
+exceeded, or a rule off its oracle.
 """
 
 from __future__ import annotations

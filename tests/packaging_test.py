@@ -40,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
   copy = tmp_path_factory.mktemp('source')
   for path in ('pyproject.toml', 'README.md', 'LICENSE'):
     shutil.copy(ROOT / path, copy)
-  for folder in (*PACKAGES, 'docs', 'notebooks', 'requirements', 'tests'):
+  for folder in (*PACKAGES, 'docs', 'requirements', 'tests'):
     if (ROOT / folder).exists():
       shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__'))
   (copy / 'binaries' / 'flagfiles').mkdir(exist_ok=True)

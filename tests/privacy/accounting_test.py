@@ -11,7 +11,8 @@ from hypothesis import strategies
 from tff_robust.privacy import accounting, mechanisms
 
 # Epsilon at delta 1e-5 of 'rdp' and 'pld', sampling probability 0.02, by noise multiplier
-# and number of steps.
+# and number of steps. These and the figures of the tests below come from dp_accounting 0.4.3
+# alone, without this package.
 _STEPS = (50, 100, 250, 500, 1000, 2500, 5000, 10000)
 _TABLE = {
   0.5: '9.73/7.97 11.6/9.69 15.4/13.2 20.1/17.6 27.3/24.3 44.0/39.9 66.1/61.0 104/97.4',

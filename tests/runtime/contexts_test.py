@@ -76,7 +76,7 @@ def test_installed_native_context_runs_computations_until_it_is_closed():
     assert tff.tensorflow.computation(lambda x: x + 1, np.int32)(1) == 2
   finally:
     contexts.close_context()
-  with pytest.raises(RuntimeError):
+  with pytest.raises(RuntimeError, match='No default context installed'):
     tff.tensorflow.computation(lambda x: x + 1, np.int32)(1)
 
 

@@ -317,7 +317,7 @@ def test_value_with_another_number_of_members_than_its_type_is_refused():
     whole_graph._unflatten([tf.constant(1)], INTS, 3)
 
 
-def test_selected_slices_are_the_same_in_a_graph(context):
+def test_selected_slices_are_the_same_in_a_graph(context, calls):
   keys = tff.FederatedType(tff.TensorType(np.int32, [2]), tff.CLIENTS)
   largest = tff.FederatedType(np.int32, tff.SERVER)
   table = tff.FederatedType(tff.TensorType(np.float32, [3]), tff.SERVER)
@@ -329,9 +329,11 @@ def test_selected_slices_are_the_same_in_a_graph(context):
   def select(keys, largest, table):
     return tff.federated_select(keys, largest, table, pick)
 
-  for _ in range(3):
+  for is_graph in (False, True, True):
+    calls.clear()
     chosen = select([np.int32([0, 2]), np.int32([1, 1])], 3, np.float32([5, 6, 7]))
     assert [list(sequence) for sequence in chosen] == [[5.0, 7.0], [6.0, 6.0]]
+    assert (len(calls) == 1) == is_graph
 
 
 def test_what_cannot_be_traced_stays_interpreted(context, calls, monkeypatch):
@@ -346,7 +348,7 @@ def test_what_cannot_be_traced_stays_interpreted(context, calls, monkeypatch):
 
 
 @pytest.mark.parametrize('algorithm', ['fed_sgd', 'fed_avg'])
-def test_training_under_attack_is_the_same_to_the_last_bit(context, monkeypatch, algorithm):
+def test_training_under_attack_is_the_same_to_the_last_bit(context, calls, monkeypatch, algorithm):
   experiment = config.ExperimentConfig(
     seed=3,
     data=config.DataConfig(num_clients=7),
@@ -368,14 +370,21 @@ def test_training_under_attack_is_the_same_to_the_last_bit(context, monkeypatch,
   cohort = toy_problems.cohort(problem, num_byzantine=2)
 
   def train():
-    state, rounds = process.initialize(), []
+    state, rounds, are_graphs = process.initialize(), [], []
     for _ in range(4):
+      calls.clear()
       output = process.next(state, cohort)
+      are_graphs.append(len(calls) == 1)
       state = output.state
       rounds.append(tf.nest.map_structure(np.array, (state, output.metrics)))
-    return rounds
+    return rounds, are_graphs
 
-  graphs = train()
+  graphs, are_graphs = train()
+  assert are_graphs == [False, True, True, True]
+  # Another context, since the first one has its graph.
   monkeypatch.setattr(graph_calls, 'CALLS_BEFORE', 10**9)
-  for found, expected in zip(graphs, train(), strict=True):
+  with accelerated.accelerated_context(client_threads=2):
+    interpreted, are_graphs = train()
+  assert not any(are_graphs)
+  for found, expected in zip(graphs, interpreted, strict=True):
     tf.nest.map_structure(np.testing.assert_array_equal, found, expected)

@@ -43,8 +43,9 @@ class Summary:
     median_breaking_epsilon: Median over attacked rounds of the epsilon below which Krum
       selects the attackers; None without a certificate.
     guarantees: What the rule promised.
-    krum_theorem_rounds: Rounds whose measured R, the signal-to-noise ratio of the honest messages,
-      was above what Krum's own theorem requires; None for other rules.
+    krum_theorem_rounds: Rounds with at most as many attackers as Krum was told whose measured R,
+      the signal-to-noise ratio of the honest messages, was above what its own theorem requires;
+      None for other rules.
     largest_signal_to_noise_ratio: The largest R of a round; None where none was measured.
     excess_rounds: Rounds whose cohort held more Byzantine clients than the rule was told; None
       for rules that are told none.
