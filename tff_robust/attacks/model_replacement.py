@@ -54,8 +54,8 @@ def build_model_replacement(
 
   With `anomaly_weight` a, attackers minimise (1 - a) L + a |w - w_0|^2 in local training, L their
   loss and w_0 the broadcast model: "constrain and scale" of section 4.2 with alpha = 1 - a. The
-  paper leaves the measure of anomaly open and evaluates the distance and the cosine to w_0; this is
-  the distance, squared. The penalty is no part of DP-SGD: its gradient is added to the noised one.
+  paper leaves the measure of anomaly open; this is the Euclidean distance, squared. The penalty is
+  no part of DP-SGD: its gradient is added to the noised one.
 
   Args:
     scale: n divided by the server's learning rate for full replacement; positive.
