@@ -237,16 +237,15 @@ def test_in_a_graph_each_row_is_copied_when_it_is_there():
 
   first, second = tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0])
   np.testing.assert_array_equal(stacked(first, second), [[1, 2], [3, 4], [1, 2]])
-  nodes = {
-    node.name: node
-    for node in stacked.get_concrete_function(first, second).graph.as_graph_def().node
-  }
-  writes = [node for node in nodes.values() if node.op == 'InplaceUpdate']
+  operations = stacked.get_concrete_function(first, second).graph.get_operations()
+  writes = {op for op in operations if op.type == 'InplaceUpdate'}
   assert len(writes) == 3
-  # None waits for another one.
-  assert not any(
-    name.strip('^') in (write.name for write in writes) for write in writes for name in write.input
-  )
+
+  def awaited(op):
+    before = [*op.control_inputs, *[tensor.op for tensor in op.inputs]]
+    return set(before).union(*map(awaited, before))
+
+  assert not any(awaited(write) & writes for write in writes)
 
 
 def test_a_client_that_fails_is_named_and_the_next_call_is_right(gather_rows):
